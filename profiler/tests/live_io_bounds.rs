@@ -9,11 +9,13 @@ use serde_json::Value;
 use support::account;
 use support::compile::Build;
 use support::observer::Observer;
-use support::tables::{exact, rows};
+use support::tables::{exact, rows, word};
 use support::workload::Workload;
 
 /// Many of anything, as the workload has it.
 const MANY: u64 = 100_000;
+/// Threads, as the workload has them.
+const THREADS: u64 = 1_000;
 /// Most memory of profiler, in bytes, with all that it shows.
 const MOST_MEMORY: u64 = 512 << 20;
 /// Rows of a table, with what is put together in a few more.
@@ -65,6 +67,13 @@ fn very_many_files_and_threads_count_and_take_bounded_room() {
         let of = Some(("operation", operation));
         assert_eq!(sum(&report, "files", "operations", of), MANY, "{operation} by file");
         assert_eq!(sum(&report, "operations", "operations", of), MANY, "{operation}");
+        let threads = rows(&report, "threads");
+        let names = threads.iter().filter(|row| row["operation"]["word"] == operation);
+        let each: Vec<_> = names.map(|row| (word(row["thread"]), exact(row, "operations"))).collect();
+        let expected = (0..THREADS).map(|number| (format!("worker-{number:03}"), MANY / THREADS));
+        let missing: Vec<_> =
+            expected.filter(|(name, count)| !each.contains(&(name.as_str(), *count))).collect();
+        assert!(missing.is_empty() && each.len() == THREADS as usize, "{operation}: {missing:?}");
     }
     assert_eq!(sum(&report, "operations", "moved_bytes", Some(("operation", "write"))), 7 * MANY);
 }

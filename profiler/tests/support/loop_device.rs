@@ -2,8 +2,11 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 use std::fs;
-use std::path::PathBuf;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 
 /// A filesystem of its own on a loop device, which is taken away when this is dropped.
 pub(crate) struct Loop {
@@ -19,11 +22,21 @@ pub(crate) fn run(program: &str, arguments: &[&str]) -> String {
 }
 
 impl Loop {
+    /// Of 64 MiB.
     pub(crate) fn new() -> Loop {
         // The image must be on a filesystem that can do direct I/O.
-        let folder = tempfile::tempdir_in(testbed::place::package()).unwrap();
+        Loop::made_in(&testbed::place::package(), 64)
+    }
+
+    /// Of 32 MiB, which are kept in a file of another one.
+    pub(crate) fn inside(other: &Loop) -> Loop {
+        Loop::made_in(&other.mount(), 32)
+    }
+
+    fn made_in(place: &Path, mebibytes: u64) -> Loop {
+        let folder = tempfile::tempdir_in(place).unwrap();
         let image = folder.path().join("image");
-        fs::File::create(&image).unwrap().set_len(64 << 20).unwrap();
+        fs::File::create(&image).unwrap().set_len(mebibytes << 20).unwrap();
         let image = image.to_str().unwrap();
         run("mkfs.ext4", &["-q", "-E", "lazy_itable_init=0,lazy_journal_init=0", image]);
         let device = run("losetup", &["--find", "--show", image]);
@@ -77,5 +90,28 @@ impl Frozen {
 impl Drop for Frozen {
     fn drop(&mut self) {
         let _ = Command::new("fsfreeze").arg("--unfreeze").arg(&self.0).status();
+    }
+}
+
+/// A device that fails all writes, as the memory with its image is sealed. It is taken away when this is dropped.
+pub(crate) struct Broken {
+    pub(crate) device: String,
+    _image: OwnedFd,
+}
+
+impl Broken {
+    pub(crate) fn new() -> Broken {
+        let image = memfd_create("image", MemfdFlags::ALLOW_SEALING).unwrap();
+        ftruncate(&image, 8 << 20).unwrap();
+        let path = format!("/proc/{}/fd/{}", std::process::id(), image.as_raw_fd());
+        let device = run("losetup", &["--find", "--show", &path]);
+        fcntl_add_seals(&image, SealFlags::WRITE).unwrap();
+        Broken { device, _image: image }
+    }
+}
+
+impl Drop for Broken {
+    fn drop(&mut self) {
+        let _ = Command::new("losetup").args(["--detach", &self.device]).status();
     }
 }

@@ -1,5 +1,5 @@
 /* many DIRECTORY: at "connections", makes very many connections to itself, one after the other; at "files", makes very many files and removes
- * them, in very many threads. Says DONE after each, and ends at "quit". */
+ * them, in very many threads, each with a name of its own. Says DONE after each, and ends at "quit". */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -35,6 +35,8 @@ static void connections(void)
 static void *files(void *number)
 {
     char path[32];
+    snprintf(path, sizeof path, "worker-%03ld", (long)number);
+    check(pthread_setname_np(pthread_self(), path) == 0, "a name");
     for (int i = 0; i < FILES / THREADS; i++) {
         snprintf(path, sizeof path, "%ld-%d", (long)number, i);
         int file = open(path, O_WRONLY | O_CREAT, 0600);

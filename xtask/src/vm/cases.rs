@@ -58,6 +58,11 @@ const CASES: &[Of] = &[
         ],
     },
     Of {
+        program: "live_socket_tables",
+        few: &[],
+        more: &["connects_and_lives_take_as_long_as_the_process_measures"],
+    },
+    Of {
         program: "live_exact",
         few: &["glibc", "forked_children_do_not_count"],
         more: &[

@@ -1,0 +1,130 @@
+//! What `disk` says of devices that are slow or broken, and of what other processes do to them.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
+mod support;
+
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use support::account;
+use support::books;
+use support::calls::number;
+use support::compile::Build;
+use support::loop_device::{Broken, Frozen, Loop};
+use support::observer::Observer;
+use support::tables::{Row, exact, rows, word};
+use support::workload::{PATIENCE, Workload};
+
+/// The row of requests of a kind to a device.
+#[track_caller]
+fn requests<'r>(report: &'r Value, device: &Loop, kind: &str) -> Row<'r> {
+    let is_of = |row: &Row<'_>| row["device"]["word"] == device.name() && row["request"]["word"] == kind;
+    rows(report, "devices")
+        .into_iter()
+        .find(is_of)
+        .unwrap_or_else(|| panic!("no {kind} of {}", device.name()))
+}
+
+/// A device that stops for a while: it has taken some requests, and the others wait for it.
+#[test]
+fn requests_wait_and_are_served_as_long_as_their_device_stops() {
+    const STOPS: Duration = Duration::from_millis(170);
+    let Some(_live) = support::live() else { return };
+    let below = Loop::new();
+    let device = Loop::inside(&below);
+    let queue = format!("/sys/block/{}/queue", device.name());
+    if fs::write(format!("{queue}/scheduler"), "mq-deadline").is_err() {
+        return testbed::skip::kernel_has_no("scheduler mq-deadline");
+    }
+    let mut target = Workload::spawn(&Build::c("burst.c").build(), &[device.mount()]);
+    let observer = Observer::attach("disk", target.pid(), &["--stacks", "none"]);
+    let frozen = Frozen::new(&below);
+    let begun = Instant::now();
+    target.say("go");
+    target.expect_line("SUBMITTED", PATIENCE);
+    let submitted = Instant::now();
+    // The time for which it stops is what is tested.
+    thread::sleep(STOPS);
+    let least = submitted.elapsed();
+    drop(frozen);
+    target.expect_line("DONE", PATIENCE);
+    let most = begun.elapsed();
+    let report = observer.interrupt().report(0);
+    account::assert_nothing_lost(&report);
+    let writes = requests(&report, &device, "write");
+    assert_eq!([exact(&writes, "requests"), exact(&writes, "request_bytes")], [200, 200 * 4096]);
+    for column in ["queued_ns", "served_ns"] {
+        let longest = Duration::from_nanos(number(&writes[column]["histogram"], "max"));
+        assert!(least <= longest && longest <= most, "{column}: {least:?} <= {longest:?} <= {most:?}");
+    }
+    target.say("quit");
+    target.quit();
+}
+
+#[test]
+fn what_other_processes_read_and_write_is_beside_it() {
+    let Some(_live) = support::live() else { return };
+    let device = Loop::new();
+    let target = Workload::spawn(&Build::c("idle.c").build(), &[] as &[&str]);
+    let mut other = Workload::spawn(&Build::c("direct.c").build(), &[device.mount()]);
+    let observer = Observer::attach("disk", target.pid(), &["--neighbours", "--stacks", "none"]);
+    other.say("go");
+    other.expect_line("DONE", PATIENCE);
+    let report = observer.interrupt().report(0);
+    account::assert_nothing_lost(&report);
+    let found = rows(&report, "neighbours");
+    let is_of = |row: &&Row<'_>| row["device"]["word"] == device.name() && row["pid"]["exact"] == other.pid();
+    let row = found.iter().find(is_of).unwrap_or_else(|| panic!("{found:#?}"));
+    assert_eq!(word(row["thread"]), "direct");
+    assert_eq!([exact(row, "read_bytes"), exact(row, "written_bytes")], [37 * 4096, 28 * 4096]);
+    other.say("quit");
+    other.quit();
+    target.quit();
+}
+
+#[test]
+fn a_device_that_fails_is_the_first_finding() {
+    let Some(_live) = support::live() else { return };
+    let broken = Broken::new();
+    let (books, report) = books::of_run("disk", "broken.c", &[&broken.device]);
+    assert_eq!(books["failed"], 7);
+    let first = &account::list(&report, "findings")[0];
+    let text = first["text"].as_str().unwrap();
+    assert_eq!(first["rule"], "disk.io_error", "{text}");
+    assert!(text.contains(&broken.device), "{text}");
+    let evidence = account::list(first, "evidence");
+    assert!(evidence.iter().any(|of| of["value"]["exact"] == books["failed"]), "{first:#}");
+}
+
+/// Reads that a device has to be asked for, on a thread that works in turns, in every tenth turn.
+#[test]
+fn cold_reads_in_a_loop_are_the_first_finding_with_their_period() {
+    let Some(_live) = support::live() else { return };
+    let device = Loop::new();
+    for _ in 0..support::runs() {
+        let mut target = Workload::spawn(&Build::c("cold.c").build(), &[device.mount()]);
+        let observer = Observer::attach("disk", target.pid(), &[]);
+        target.say("go");
+        target.expect_line("DONE", PATIENCE);
+        let report = observer.interrupt().report(0);
+        target.say("quit");
+        target.quit();
+        account::assert_nothing_lost(&report);
+        let first = &account::list(&report, "findings")[0];
+        let text = first["text"].as_str().unwrap();
+        assert_eq!(first["rule"], "disk.periodic_stall", "{text}");
+        let file = device.mount().join("assets.pak");
+        for words in ["every 500 ms", "thread ticker", "read of", file.to_str().unwrap(), "load_part"] {
+            assert!(text.contains(words), "{words}: {text}");
+        }
+        let files = rows(&report, "files");
+        let is_read =
+            |row: &&Row<'_>| row["operation"]["word"] == "read" && Some(word(row["file"])) == file.to_str();
+        let read = files.iter().find(is_read).unwrap();
+        let bytes = 16 * (16 << 20);
+        let columns = ["operations", "device_operations", "moved_bytes", "device_bytes"];
+        assert_eq!(columns.map(|column| exact(read, column)), [16, 16, bytes, bytes]);
+    }
+}
