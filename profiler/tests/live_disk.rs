@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
+use std::process::Command;
 use std::ptr;
 
 use serde_json::Value;
@@ -41,7 +42,10 @@ fn counted(report: &Value, directory: &Path) -> Books {
 
 /// Observes a workload that works in a folder, from "go" to "DONE". Returns the report and what it said.
 fn observe(program: &Path, folder: &Path, arguments: &[&str]) -> (Value, Books) {
-    let mut target = Workload::spawn(program, &[folder]);
+    observe_target(Workload::spawn(program, &[folder]), arguments)
+}
+
+fn observe_target(mut target: Workload, arguments: &[&str]) -> (Value, Books) {
     let pid = target.pid_argument();
     let common = ["disk", "--max-cost", "off", "--format", "json", "--pid", &pid];
     let mut observer = Observer::spawn(&[&common, arguments].concat());
@@ -70,7 +74,32 @@ fn every_operation_is_counted_for_its_file() {
     let folder = tempfile::tempdir().unwrap();
     let program = Build::c("disk.c").flags(&["-pthread"]).build();
     let (report, books) = observe(&program, folder.path(), &["--children"]);
-    let counted = counted(&report, folder.path());
+    assert_same(&counted(&report, folder.path()), &books);
+}
+
+/// A container: a mount namespace whose root is another directory, in which everything is on a filesystem of its own.
+#[test]
+fn files_of_a_container_have_the_paths_that_they_have_there() {
+    let Some(_live) = support::live() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let program = Build::c("disk.c").flags(&["-pthread", "-static"]).build();
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "sh", "-e", "-c"]);
+    command.arg(
+        "mount -t tmpfs none \"$1\"; cp \"$0\" \"$1/program\"; mkdir \"$1/world\" \"$1/outside\"; cd \"$1\"; \
+         pivot_root . outside; exec ./program /world",
+    );
+    let target = Workload::spawn_command({
+        command.arg(&program).arg(folder.path());
+        command
+    });
+    let (report, books) = observe_target(target, &["--children"]);
+    assert_same(&counted(&report, Path::new("/world")), &books);
+}
+
+/// The files below the folder of the workload are those of its books, with the same sums.
+#[track_caller]
+fn assert_same(counted: &Books, books: &Books) {
     let of_folder: Books = counted
         .iter()
         .filter(|((file, _), _)| !file.starts_with('/'))
