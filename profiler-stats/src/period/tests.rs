@@ -57,7 +57,7 @@ fn so_do_the_most_regular_of_them() {
 
 #[test]
 fn ten_beats_are_found() {
-    const SERIES: usize = 500;
+    const SERIES: usize = 10_000;
     // Jitter, missing, extra, and how many of 1,000 must be found: locked to a grid, and drifting.
     let cases = [
         (0.01, 0.2, 0.1, 950, 950),
