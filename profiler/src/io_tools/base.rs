@@ -151,7 +151,7 @@ impl Base {
         let space = |_: &u64, request: &UringRequest| request.space as u16;
         self.rings_unseen += self.forget_ended(on, "IO_URING_REQUESTS", space)?;
         match &self.probes {
-            Some(probes) => self.seconds.look(probes),
+            Some(probes) => self.seconds.look(probes, on.began_ns()),
             None => Ok(()),
         }
     }
@@ -234,7 +234,7 @@ impl Base {
         self.read = Some(read);
         self.count_more(C::RING_UNSEEN, self.rings_unseen);
         if let Some(probes) = &self.probes {
-            self.seconds.look(probes)?;
+            self.seconds.look(probes, on.began_ns())?;
         }
         self.samples.settle();
         Ok(())

@@ -70,9 +70,9 @@ static SUBMITTED: LruHashMap<u64, Submitted> = LruHashMap::with_max_entries(2, 0
 /// Requests that devices have got, by their addresses.
 #[map]
 static ISSUED: HashMap<u64, Issued> = HashMap::with_max_entries(8192, BPF_F_NO_PREALLOC);
-/// Requests that have ended.
+/// Requests that have ended, by address space, device and operation.
 #[map]
-static REQUESTS: HashMap<DeviceKey, Requests> = HashMap::with_max_entries(256, BPF_F_NO_PREALLOC);
+static REQUESTS: HashMap<DeviceKey, Requests> = HashMap::with_max_entries(4096, BPF_F_NO_PREALLOC);
 /// What other processes have submitted.
 #[map]
 static NEIGHBOURS: HashMap<NeighbourKey, Neighbour> = HashMap::with_max_entries(4096, BPF_F_NO_PREALLOC);

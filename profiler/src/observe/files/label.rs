@@ -89,7 +89,8 @@ impl Labels {
     }
 
     fn hash(&self, address: IpAddr) -> String {
-        format!("peer-{:08x}", self.hash.hash_one(address) as u32)
+        // 48 bits: of 65,536 addresses, two have the same with a chance of 1 in 130,000.
+        format!("peer-{:012x}", self.hash.hash_one(address) >> 16)
     }
 
     /// An address, or what stands for it.

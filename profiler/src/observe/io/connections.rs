@@ -23,6 +23,8 @@ const FULL_SHARE: u64 = 4;
 const NEW_SHARE: u64 = 32;
 /// Most closed connections that are kept one by one.
 const MOST_CLOSED: usize = 4_096;
+/// With a full table, closed ones are looked for at each so many looks.
+const LOOKS_APART: u32 = 16;
 
 /// One socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -184,6 +186,10 @@ pub(crate) struct Connections {
     taken: u64,
     /// How many must have been seen until closed ones are looked for again.
     looked_for: u64,
+    /// Times that there was no room at the last look.
+    beyond_then: u64,
+    /// How many looks were not worth it since.
+    passed_over: u32,
 }
 
 impl Connections {
@@ -195,11 +201,10 @@ impl Connections {
         let seen = probes.given_out("SOCKETS_SEEN")?;
         let most = u64::from(probes.most_sockets());
         let is_full = seen.saturating_sub(self.taken) * FULL_SHARE >= most;
-        // If most of them are open, there is little to take out: not each look is worth it.
-        if !is_full || seen < self.looked_for {
+        let beyond = probes.given_out("SOCKETS_BEYOND")?;
+        if !is_full || !self.is_worth_it(seen, beyond, most) {
             return Ok(());
         }
-        self.looked_for = seen + most / NEW_SHARE;
         self.read(probes)?;
         // Not every end of a socket is a call of close: a process exits, or a ring closes it.
         self.compare(living);
@@ -213,6 +218,18 @@ impl Connections {
             }
         }
         Ok(())
+    }
+
+    /// Whether closed ones are to be looked for. If most are open, there is little to take out, and to find that out takes time: only when many are
+    /// new, or, now and then, if some had no room.
+    fn is_worth_it(&mut self, seen: u64, beyond: u64, most: u64) -> bool {
+        self.passed_over += 1;
+        let is_needed = beyond > self.beyond_then && self.passed_over >= LOOKS_APART;
+        let is_worth_it = seen >= self.looked_for || is_needed;
+        if is_worth_it {
+            (self.looked_for, self.beyond_then, self.passed_over) = (seen + most / NEW_SHARE, beyond, 0);
+        }
+        is_worth_it
     }
 
     fn take_out(&mut self, of: Connection) {
@@ -328,5 +345,18 @@ mod tests {
         connections.compare([std::process::id()].into_iter());
         let closed: Vec<u64> = connections.all().map(|of| of.closed_ns).collect();
         assert_eq!(closed, [0, 7]);
+    }
+
+    /// When no more are given an entry, their number does not grow either.
+    #[test]
+    fn closed_ones_are_looked_for_again_after_the_table_was_full() {
+        const MOST: u64 = 65_536;
+        let mut connections = Connections::default();
+        assert!(connections.is_worth_it(64_000, 0, MOST));
+        assert!(!connections.is_worth_it(MOST, 0, MOST), "few are new");
+        let looks = (1..100).map(|used| connections.is_worth_it(MOST, used, MOST));
+        assert_eq!(looks.filter(|is_worth_it| *is_worth_it).count(), 6);
+        let last = connections.beyond_then;
+        assert!((0..100).all(|_| !connections.is_worth_it(MOST, last, MOST)), "nobody needs room any more");
     }
 }

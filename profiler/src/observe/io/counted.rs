@@ -73,12 +73,13 @@ impl Sum {
 
     /// Those of them that have not failed; those that are still under way have not.
     pub(crate) fn begun(&self) -> u64 {
-        self.count - self.errors
+        // In the middle of an observation, one of them may have been read before an operation ended and the other after it.
+        self.count.saturating_sub(self.errors)
     }
 
     /// Those of them that have done something.
     pub(crate) fn done(&self) -> u64 {
-        self.begun() - self.not_ready
+        self.begun().saturating_sub(self.not_ready)
     }
 
     /// The durations; `None` if some are in no histogram.
@@ -88,7 +89,8 @@ impl Sum {
 
     fn of(cell: &IoCell, histogram: Option<&IoHistogram>) -> Sum {
         let mut counts = histogram.map_or_else(|| vec![0; BUCKETS], |histogram| histogram.counts.to_vec());
-        for duration in cell.first.iter().take(cell.count as usize) {
+        // One that is 0 is being written.
+        for duration in cell.first.iter().take(cell.count as usize).filter(|duration| **duration != 0) {
             if let Some(count) = counts.get_mut(bucket(*duration)) {
                 *count += 1;
             }
@@ -149,12 +151,16 @@ impl Counted {
     /// If a map cannot be read.
     pub(crate) fn read(probes: &Probes) -> Result<Counted> {
         let mut counted = Counted { alive: threads(probes)?, ..Counted::default() };
-        let mut cells: Vec<(IoKey, IoCell)> = Vec::new();
+        let mut cells: Vec<(&str, IoKey, IoCell)> = Vec::new();
         for map in ["IO_CELLS", "IO_BEYOND"] {
-            probes.each(map, |key: IoKey, cell: IoCell| cells.push((key, cell)))?;
+            probes.each(map, |key: IoKey, cell: IoCell| cells.push((map, key, cell)))?;
         }
-        for (key, cell) in cells {
+        for (map, key, mut cell) in cells {
             let histogram = histogram(probes, cell.histogram)?;
+            if histogram.is_some() {
+                // Again, as operations may have ended since: nothing in the histogram may be longer than the longest in the cell.
+                probes.read(map, &key, std::slice::from_mut(&mut cell))?;
+            }
             let of = Key {
                 space: key.space as u16,
                 file: key.file,

@@ -29,6 +29,8 @@ pub(crate) struct Moment {
     pub(crate) tid: u32,
     /// Whether the thread was in it for so long: it did not only submit it.
     pub(crate) waits: bool,
+    /// Whether a device was asked for data in it.
+    pub(crate) is_fetched: bool,
 }
 
 /// The samples so far.
@@ -70,6 +72,7 @@ impl Samples {
                 duration_ns: sample.duration_ns,
                 tid: sample.tid,
                 waits: sample.operation & ASIDE == 0,
+                is_fetched: sample.device_bytes > 0,
             });
         } else {
             self.without_moment += 1;

@@ -62,20 +62,24 @@ pub(crate) struct Seconds {
     step: u64,
     /// Seconds before this one are among the earlier ones.
     settled: u64,
+    /// The second in which the first of these intervals begins, which is that in which the observation does.
+    first: u64,
 }
 
 impl Default for Seconds {
     fn default() -> Seconds {
-        Seconds { recent: BTreeMap::new(), earlier: BTreeMap::new(), step: 1, settled: 0 }
+        Seconds { recent: BTreeMap::new(), earlier: BTreeMap::new(), step: 1, settled: 0, first: 0 }
     }
 }
 
 impl Seconds {
-    /// Takes the seconds that the kernel side has. To be called before it reuses their places: it keeps [`SECONDS`].
+    /// Takes the seconds that the kernel side has. To be called before it reuses their places: it keeps [`SECONDS`]. `began_ns`: when the
+    /// observation began.
     ///
     /// # Errors
     /// If the map cannot be read.
-    pub(crate) fn look(&mut self, probes: &Probes) -> Result<()> {
+    pub(crate) fn look(&mut self, probes: &Probes, began_ns: u64) -> Result<()> {
+        self.first = began_ns / NS_PER_S;
         const NOTHING: IoSecond =
             IoSecond { second: 0, count: 0, messages: 0, bytes: 0, total_ns: 0, max_ns: 0 };
         let mut read = vec![NOTHING; aya::util::nr_cpus().map_err(|(_, e)| unreadable(e))?];
@@ -104,7 +108,8 @@ impl Seconds {
             std::mem::take(&mut self.recent).into_iter().partition(|((_, second), _)| *second < settled);
         self.recent = recent;
         for ((operation, second), sums) in over {
-            let interval = self.earlier.entry((operation, second / step)).or_default();
+            let at = second.saturating_sub(self.first) / step;
+            let interval = self.earlier.entry((operation, at)).or_default();
             *interval = interval.and(sums);
         }
         let intervals = |of: &BTreeMap<(u32, u64), Second>| {
@@ -120,10 +125,11 @@ impl Seconds {
         }
     }
 
-    /// All intervals, with the second in which each begins.
+    /// All intervals, with the second of the observation in which each begins. The kernel side may have counted in the one before it.
     fn all(&self) -> impl Iterator<Item = (u32, u64, Second)> {
         let earlier = self.earlier.iter().map(|((of, at), sums)| (*of, at * self.step, *sums));
-        earlier.chain(self.recent.iter().map(|((of, second), sums)| (*of, *second, *sums)))
+        let recent = self.recent.iter();
+        earlier.chain(recent.map(|((of, second), sums)| (*of, second.saturating_sub(self.first), *sums)))
     }
 
     /// The series of an operation, of what `value` makes of the sums of an interval. The observation began at this time of the monotonic
@@ -137,23 +143,29 @@ impl Seconds {
         lasted: Duration,
         value: impl Fn(Second, f64) -> f64,
     ) -> Series {
-        let first = began_ns / NS_PER_S;
-        let seconds = (began_ns + lasted.as_nanos() as u64) / NS_PER_S - first + 1;
-        let step = seconds.div_ceil(MOST_VALUES as u64).max(self.step);
+        let end_ns = began_ns + lasted.as_nanos() as u64;
+        let seconds = end_ns / NS_PER_S - self.first + 1;
+        // As many of the earlier intervals in each value.
+        let step = seconds.div_ceil(MOST_VALUES as u64).next_multiple_of(self.step);
         let mut values = vec![Second::default(); seconds.div_ceil(step) as usize];
         for (_, second, sums) in self.all().filter(|(of, ..)| operations.contains(of)) {
-            // The first interval may begin before the observation.
-            let behind = second.saturating_sub(first);
-            if let Some(interval) = values.get_mut((behind / step) as usize) {
+            if let Some(interval) = values.get_mut((second / step) as usize) {
                 *interval = interval.and(sums);
             }
         }
+        // The first and the last value are of a part of their interval.
+        let covered = |at: usize| {
+            let begin_ns = (self.first + at as u64 * step) * NS_PER_S;
+            let covered_ns = end_ns.min(begin_ns + step * NS_PER_S).saturating_sub(began_ns.max(begin_ns));
+            // In less than a tenth of a second, a rate is a matter of chance.
+            (covered_ns.max(NS_PER_S / 10)) as f64 / NS_PER_S as f64
+        };
         Series {
             name: name.to_owned(),
             unit,
             start_ns: 0,
             step_ns: step * NS_PER_S,
-            values: values.into_iter().map(|sums| Some(value(sums, step as f64))).collect(),
+            values: values.into_iter().enumerate().map(|(at, sums)| Some(value(sums, covered(at)))).collect(),
         }
     }
 }
@@ -174,13 +186,13 @@ mod tests {
 
     #[test]
     fn a_series_has_a_value_for_each_second_and_a_bounded_number_of_them() {
-        let mut seconds = Seconds::default();
+        let mut seconds = Seconds { first: 100, ..Seconds::default() };
         let one = Second { count: 3, messages: 3, bytes: 30, total_ns: 300, max_ns: 200 };
         seconds.take(2, 101, one);
         seconds.take(2, 102, Second { max_ns: 900, ..one });
         seconds.take(3, 101, one);
         let of = |lasted| {
-            let began_ns = 100 * NS_PER_S + 1;
+            let began_ns = 100 * NS_PER_S;
             let lasted = Duration::from_secs(lasted);
             let rate = |second: Second, length: f64| second.count as f64 / length;
             (
@@ -211,5 +223,30 @@ mod tests {
         assert!(seconds.recent.len() + seconds.earlier.len() < 3 * MOST_VALUES, "{}", seconds.earlier.len());
         let all: u64 = seconds.all().map(|(_, _, sums)| sums.count).sum();
         assert_eq!(all, 2 * (LAST - 998));
+    }
+
+    /// The intervals of a value must not be one more than those of the next.
+    #[test]
+    fn a_constant_rate_is_a_straight_line_however_long_it_lasts() {
+        const FIRST: u64 = 1_001;
+        const RATE: u64 = 10;
+        for lasted in [700, 1_500, 1_800, 3_600, 5_003, 9_999] {
+            let mut seconds = Seconds { first: FIRST, ..Seconds::default() };
+            // It begins and ends in the middle of a second.
+            let (began_ns, lasted_ns) = (FIRST * NS_PER_S + NS_PER_S / 2, lasted * NS_PER_S);
+            for second in FIRST..=FIRST + lasted {
+                let is_half = second == FIRST || second == FIRST + lasted;
+                let count = if is_half { RATE / 2 } else { RATE };
+                seconds.take(1, second, Second { count, ..Second::default() });
+                seconds.settle();
+            }
+            let lasted = Duration::from_nanos(lasted_ns);
+            let of = seconds.series(&[1], "operations", Unit::PerSecond, began_ns, lasted, |of, length| {
+                of.count as f64 / length
+            });
+            let flat = |rate: &Option<f64>| rate.is_some_and(|rate| (rate - RATE as f64).abs() < 1e-9);
+            assert!(of.values.iter().all(flat), "{lasted:?}: {:?}", of.values);
+            assert!(of.values.len() <= MOST_VALUES, "{lasted:?}: {}", of.values.len());
+        }
     }
 }

@@ -94,16 +94,21 @@ fn stalls<'a>(facts: &Facts<'a>) -> Vec<Stall<'a>> {
         .filter_map(|thread| Some((thread, regular(&thread.turns, facts.length())?)))
         .collect();
     for (what, line) in facts.lines {
+        let is_read = what.operation == Operation::Read;
         let may_wait = what.operation.is_sync()
-            || what.operation == Operation::Read && line.sum.from_device > 0
+            || is_read
             || matches!(what.operation, Operation::Write | Operation::Fault);
         for (thread, turns) in regular.iter().filter(|_| may_wait) {
             if thread.space != what.space {
                 continue;
             }
             let least_ns = STALL_NS.max((turns.usual_ns as f64 * STALL_SHARE) as u64);
-            let own =
-                |moment: &&Moment| moment.waits && moment.tid == thread.tid && moment.duration_ns >= least_ns;
+            let own = |moment: &&Moment| {
+                moment.waits
+                    && moment.tid == thread.tid
+                    && moment.duration_ns >= least_ns
+                    && (moment.is_fetched || !is_read)
+            };
             let own: Vec<&Moment> = line.slow.iter().filter(own).collect();
             let durations = || own.iter().map(|moment| moment.duration_ns);
             let (Some(shortest_ns), Some(longest_ns)) = (durations().min(), durations().max()) else {
@@ -228,11 +233,16 @@ fn stuck(facts: &Facts<'_>) -> Vec<Finding> {
         let (operation, file, since_ns) = thread.now?;
         let took = Duration::from_nanos(facts.span_ns.1.saturating_sub(since_ns));
         let operation = Operation::of_number(operation).filter(|_| took >= STUCK_FOR)?;
+        let file = (facts.label)(file);
+        if is_in(&file, &OF_KERNEL) {
+            // Whoever reads the kernel's log waits for the kernel to say something.
+            return None;
+        }
         let sentence = vec![
             Phrase::plain("STUCK: thread "),
             Phrase::Name(thread.name.clone()),
             Phrase::Plain(format!(" has been in {} of ", operation.name())),
-            named(&(facts.label)(file)),
+            named(&file),
             Phrase::Plain(format!(" for {}.", units::duration(took))),
         ];
         let finding = Finding::new(rules::STUCK, Severity::Problem, sentence);

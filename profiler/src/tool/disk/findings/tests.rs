@@ -20,8 +20,9 @@ fn line(count: u64, bytes: u64, each_ns: u64) -> Line {
 
 /// A line with slow operations of thread 7 at these times.
 fn slow(times_ns: impl Iterator<Item = u64>, duration_ns: u64) -> Line {
-    let slow: Vec<Moment> =
-        times_ns.map(|start_ns| Moment { start_ns, duration_ns, tid: 7, waits: true }).collect();
+    let slow: Vec<Moment> = times_ns
+        .map(|start_ns| Moment { start_ns, duration_ns, tid: 7, waits: true, is_fetched: false })
+        .collect();
     Line { slow: slow.clone(), ..line(slow.len() as u64, 0, duration_ns) }
 }
 
@@ -83,8 +84,11 @@ fn a_sync_on_a_thread_that_works_in_turns_is_a_stall() {
     assert_eq!(rules_of(&of(Operation::Fsync, fast), &[in_turns(60)]), [rules::TIME]);
     // What is read from memory is no wait for a disk.
     assert_eq!(rules_of(&of(Operation::Read, every(5_000)), &[in_turns(60)]), [rules::TIME]);
+    let mut once = every(5_000);
+    once.sum.from_device = 1;
+    assert_eq!(rules_of(&of(Operation::Read, once), &[in_turns(60)]), [rules::TIME], "others were fetched");
     let mut fetched = every(5_000);
-    fetched.sum.from_device = 12;
+    fetched.slow.iter_mut().for_each(|moment| moment.is_fetched = true);
     assert_eq!(rules_of(&of(Operation::Read, fetched), &[in_turns(60)])[0], rules::PERIODIC_STALL);
 }
 
@@ -142,7 +146,17 @@ fn errors_and_operations_without_an_end_are_said() {
     (failed.sum.without_space, failed.sum.io_errors) = (3, 1);
     let lines = Lines::from([(what("/srv/world.db", Operation::Write), failed)]);
     let stuck = Alive { now: Some((Operation::Fsync.number(), 1, 50 * S)), ..in_turns(60) };
-    let found = found(&lines, &[stuck]);
+    let of_kernel = |_| Label::Known(Text::from("/proc/kmsg"));
+    let facts = |label| Facts {
+        lines: &lines,
+        row: &|_| Vec::new(),
+        caller: &|_| None,
+        label,
+        alive: std::slice::from_ref(&stuck),
+        span_ns: (S, 61 * S),
+    };
+    assert!(super::stuck(&facts(&of_kernel)).is_empty(), "it waits for the kernel to say something");
+    let found = found(&lines, &[stuck.clone()]);
     let texts: Vec<&str> = found.iter().map(|finding| finding.text.as_str()).collect();
     assert_eq!(
         texts[..3],

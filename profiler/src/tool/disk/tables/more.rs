@@ -130,7 +130,7 @@ impl Tables<'_> {
         let title = "Requests to devices that the targets have caused";
         let mut section = self.tabled.section("devices", title, &keys, rows.collect(), &sums);
         let [_, missing] = self.given.without_row;
-        let words = "in no row: too many are under way at the same time";
+        let words = "in no row: there was no room to follow or to count them";
         section.notes.extend(noted("request", "requests", [(missing, words)]));
         section.notes.push(
             "without what the kernel writes in the background; a request that was merged from several belongs to the first".to_owned(),
