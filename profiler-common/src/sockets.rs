@@ -46,4 +46,7 @@ pub const MOST_ANSWERS: usize = 7;
 io_counters! {
     other: "of_no_socket", without_cell: "without_service";
     probes {}
+
+    /// A call has received so many messages that the bytes of the last ones were not counted.
+    MessagesBeyond = "messages_without_bytes" in Exit as Quality,
 }

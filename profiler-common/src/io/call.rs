@@ -155,6 +155,17 @@ impl CallUse {
         result == if self.0 & TIMES_OUT != 0 { ETIMEDOUT } else { 0 }
     }
 
+    /// Whether it has waited. Of `futex`, most calls wake others: its second argument is the command (include/uapi/linux/futex.h).
+    #[must_use]
+    #[inline(always)]
+    pub const fn has_waited(self, second_argument: u32) -> bool {
+        const FUTEX_WAIT: u32 = 0;
+        const FUTEX_WAIT_BITSET: u32 = 9;
+        const FUTEX_CMD_MASK: u32 = 0x7f;
+        let command = second_argument & FUTEX_CMD_MASK;
+        self.0 & TIMES_OUT == 0 || command == FUTEX_WAIT || command == FUTEX_WAIT_BITSET
+    }
+
     /// After it, the descriptor in this argument (1 or 2) may refer to another file, or each descriptor ([`ALL_DESCRIPTORS`]).
     #[must_use]
     pub const fn replacing(self, argument: u64) -> CallUse {

@@ -44,6 +44,12 @@ pub trait IoCounter: Ledger + PartialEq + 'static {
     const LOST_SAMPLE: Self;
     /// A single operation was not sent, because this CPU had sent enough in that second.
     const SPARED: Self;
+    /// The call had begun before the observation did.
+    const BEFORE: Self;
+    /// A completion of a request that goes on.
+    const RING_GOES_ON: Self;
+    /// The same of one that is slow.
+    const SPARED_SLOW: Self;
     /// All numbers of stacks were taken.
     const STACK_TABLE_FULL: Self;
     /// The frames of a new stack did not fit into the ring.
@@ -92,6 +98,8 @@ macro_rules! io_counters {
             NotCounted = $other in Exit as Filtered,
             /// A signal has interrupted the call, and the kernel begins it anew.
             Restarted = "restarted" in Exit as Filtered,
+            /// The call had begun before the observation did.
+            Before = "under_way_at_start" in Exit as Filtered,
             /// There was no memory for the sums of the file.
             LostCell = "lost_cell" in Exit as Lost,
 
@@ -108,6 +116,8 @@ macro_rules! io_counters {
             /// There was no memory to follow or to count it.
             RingLost = "lost" in Ring as Lost,
 
+            /// A completion of a request that goes on (multishot): the kernel does not say of which.
+            RingGoesOn = "completion_of_a_request_that_goes_on" in Ring as Quality,
             /// The thread ended before its operation did.
             EndedInCall = "ended_with_its_thread" in Enter as Quality,
             /// The operation counts for no file of its own: too many files, threads and operations have sums.
@@ -116,8 +126,10 @@ macro_rules! io_counters {
             WithoutHistogram = "duration_not_in_histogram" in Exit as Quality,
             /// A single operation did not fit into the ring.
             LostSample = "operation_not_listed" in Exit as Quality,
-            /// A single operation was not sent, because this CPU had sent enough in that second.
+            /// A single operation that is not slow was not sent, because this CPU had sent enough in that second.
             Spared = "operation_spared" in Exit as Quality,
+            /// The same of one that is slow.
+            SparedSlow = "slow_operation_spared" in Exit as Quality,
             /// All numbers of stacks were taken (`--max-stacks`).
             StackTableFull = "stack_table_full" in Exit as Quality,
             /// The frames of a new stack did not fit into the ring; they are sent at its next use.
@@ -137,6 +149,7 @@ macro_rules! io_counters {
             const RETURNED: Counter = Counter::ExitHits;
             const COUNTED: Counter = Counter::Counted;
             const NOT_COUNTED: Counter = Counter::NotCounted;
+            const BEFORE: Counter = Counter::Before;
             const RESTARTED: Counter = Counter::Restarted;
             const LOST_CELL: Counter = Counter::LostCell;
             const RING_SUBMITTED: Counter = Counter::RingSubmitted;
@@ -145,11 +158,13 @@ macro_rules! io_counters {
             const RING_UNDER_WAY: Counter = Counter::RingUnderWay;
             const RING_UNSEEN: Counter = Counter::RingUnseen;
             const RING_LOST: Counter = Counter::RingLost;
+            const RING_GOES_ON: Counter = Counter::RingGoesOn;
             const ENDED_IN_CALL: Counter = Counter::EndedInCall;
             const WITHOUT_CELL: Counter = Counter::WithoutCell;
             const WITHOUT_HISTOGRAM: Counter = Counter::WithoutHistogram;
             const LOST_SAMPLE: Counter = Counter::LostSample;
             const SPARED: Counter = Counter::Spared;
+            const SPARED_SLOW: Counter = Counter::SparedSlow;
             const STACK_TABLE_FULL: Counter = Counter::StackTableFull;
             const STACK_RING_FULL: Counter = Counter::StackRingFull;
             const STACK_TRUNCATED: Counter = Counter::StackTruncated;

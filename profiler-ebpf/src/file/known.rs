@@ -139,6 +139,16 @@ fn look(path: u64, kinds: u32, now_ns: u64) -> Seen {
     }
 }
 
+/// The kind of the file with this `struct path`, as `S_IFMT` has it.
+#[inline(always)]
+pub fn kind(path: u64) -> u32 {
+    if path == 0 {
+        return 0;
+    }
+    let inode: u64 = read(path - of::FILE_PATH.load() + of::FILE_INODE.load());
+    u32::from(read::<u16>(inode + of::INODE_MODE.load())) >> KIND_SHIFT & 15
+}
+
 /// The number that a file was given before, if that holds still.
 #[inline(always)]
 fn before(place: &Place, now: &Known) -> Option<u32> {

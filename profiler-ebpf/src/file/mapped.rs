@@ -23,8 +23,10 @@ static FILE_FLAGS: Global<u64> = Global::new(0);
 #[unsafe(no_mangle)]
 static BACKING_PATH: Global<u64> = Global::new(0);
 
-/// `FMODE_BACKING` (include/linux/fs.h): the file of a filesystem below an overlay stands in for the one that the process has mapped.
-const BACKING: u32 = 1 << 25;
+/// `FMODE_BACKING` (include/linux/fs.h), which is another bit since Linux 6.14: the file of a filesystem below an overlay stands in for the one that the
+/// process has mapped.
+#[unsafe(no_mangle)]
+static BACKING: Global<u32> = Global::new(0);
 /// How often to try to look while another thread changes the mappings.
 const TRIES: u32 = 64;
 const EBUSY: i64 = -16;
@@ -54,7 +56,7 @@ pub fn at(address: u64) -> u64 {
     };
     match result {
         EBUSY => BUSY,
-        0 if BACKING_PATH.load() != 0 && read::<u32>(file + FILE_FLAGS.load()) & BACKING != 0 => {
+        0 if BACKING_PATH.load() != 0 && read::<u32>(file + FILE_FLAGS.load()) & BACKING.load() != 0 => {
             file + BACKING_PATH.load()
         }
         0 => path_of(file),

@@ -107,6 +107,8 @@ members! {
     SOCK_PROTOCOL,
     /// `tcp_sock.nonagle`; 0: not known.
     TCP_NAGLE,
+    /// `inet_sock.inet_sport`; 0: the kernel does not tell.
+    SOCK_SOURCE_PORT,
     /// `unix_sock.addr`
     UNIX_ADDRESS,
     /// `unix_sock.peer`

@@ -19,6 +19,7 @@ use profiler_common::{
     io::OF_OTHER_KIND,
 };
 
+pub use self::side::listens;
 use self::side::side;
 use super::{FILE_ROOM, hash, introduce, members as of, read, socket, typed};
 use crate::{atomic, call::argument, io::thread};
@@ -66,6 +67,8 @@ struct Looked {
     socket_at: u64,
     /// Address in user memory of the peer that a call asks for; 0: it does not.
     peer: u64,
+    /// Whether a call has accepted it.
+    accepted: u64,
 }
 
 #[map]
@@ -148,9 +151,9 @@ pub fn find_known(path: u64) -> Option<(u32, u64)> {
 }
 
 /// The number of the service of the socket with this `struct path`, and the number of its inode; [`OF_OTHER_KIND`] if it is none.
-/// `anew`: the current call has just asked to connect it. Call it from one place of a program only.
+/// `anew`: the current call has just asked to connect it. `accepted`: it has accepted it. Call it from one place of a program only.
 #[inline(always)]
-pub fn find(path: u64, anew: bool, now_ns: u64) -> (u32, u64) {
+pub fn find(path: u64, anew: bool, accepted: bool, now_ns: u64) -> (u32, u64) {
     const OTHER: (u32, u64) = (OF_OTHER_KIND, 0);
     if path == 0 {
         return OTHER;
@@ -181,6 +184,7 @@ pub fn find(path: u64, anew: bool, now_ns: u64) -> (u32, u64) {
         let sock: u64 = at(&raw const (*looked).socket, of::SOCKET_SOCK.load());
         let _ =
             bpf_probe_read_kernel((&raw mut (*looked).sock).cast(), SOCK_BYTES as u32, sock as *const c_void);
+        (*looked).accepted = accepted.into();
         describe(looked, sock);
         (*looked).peer = if anew && (*looked).new.addresses.remote_port == 0 { wanted_peer() } else { 0 };
         if let Some(known) = socket(inode)
@@ -218,6 +222,10 @@ unsafe fn describe(looked: *mut Looked, sock: u64) {
         }
         if family == AF_INET || family == AF_INET6 {
             (*to).local_port = at(words, of::SOCK_LOCAL_PORT.load());
+            if (*to).local_port == 0 && (*looked).accepted != 0 && of::SOCK_SOURCE_PORT.load() != 0 {
+                // The peer has reset it before it was accepted, and it has given its port back.
+                (*to).local_port = u16::from_be(read(sock + of::SOCK_SOURCE_PORT.load()));
+            }
             (*to).remote_port = u16::from_be(at(words, of::SOCK_REMOTE_PORT.load()));
             if family == AF_INET {
                 let local: [u8; 4] = at(words, of::SOCK_LOCAL.load());

@@ -97,12 +97,7 @@ fn add<T: IoTool>() -> bool {
 fn is_to_be_sent<T: IoTool>() -> bool {
     let Some(record) = IO_ASIDE.get_ptr(0) else { return false };
     // SAFETY: as in `begin`.
-    let is_wanted = unsafe { sample::is_wanted(record) };
-    if is_wanted && !sample::may_send() {
-        count(T::Counter::SPARED);
-        return false;
-    }
-    is_wanted
+    unsafe { sample::is_wanted(record) && sample::may_send::<T>(sample::is_slow(record)) }
 }
 
 #[inline(never)]

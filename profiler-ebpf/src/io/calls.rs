@@ -20,13 +20,14 @@ use crate::{
     FIRST_ERROR,
     call::{argument_in, call},
     file::{self, known, replaced},
-    ledger::Ledger,
+    ledger::{Ledger, count},
     task::{Task, comm, task},
     threads,
 };
 
-/// In the flags of a receive (include/linux/socket.h): what is received stays there.
-const MSG_PEEK: u64 = 2;
+/// In the flags of a receive, `MSG_PEEK` and `MSG_ERRQUEUE` (include/linux/socket.h): it takes no data. The second one reads what became of
+/// packets that were sent.
+const TAKES_NOTHING: u64 = 0x2 | 0x2000;
 /// Results from `-ERESTARTSYS` to `-ERESTART_RESTARTBLOCK` (include/linux/errno.h), which no program sees: a signal has interrupted the
 /// call. Either the kernel begins it again, or it has not moved anything and the program gets `EINTR`.
 const RESTARTS: core::ops::RangeInclusive<u64> = -516i64 as u64..=-512i64 as u64;
@@ -63,7 +64,7 @@ fn candidate_began<T: IoTool>(ctx: *mut c_void) -> u64 {
             ledger.count(T::Counter::OTHER);
             return 0;
         }
-        if used.peeks() != 0 && argument_in(registers, call, used.peeks()) & MSG_PEEK != 0 {
+        if used.peeks() != 0 && argument_in(registers, call, used.peeks()) & TAKES_NOTHING != 0 {
             used = used.as_peek();
         }
         (*thread).call = call;
@@ -193,8 +194,10 @@ pub(super) extern "C" fn look_at<T: IoTool>(turn: u32, _nothing: *mut c_void) ->
     unsafe {
         let path = (&raw const (*thread).paths).cast::<u64>().add(turn).read_volatile();
         let kinds = (&raw const (*thread).kinds).read_volatile() as u32;
+        // A file that the call has opened is there from its end. At its beginning, the end is that of the call before.
         let start_ns = (&raw const (*thread).start_ns).read_volatile();
-        let (number, entry) = T::find(path, kinds, start_ns);
+        let end_ns = (&raw const (*thread).end_ns).read_volatile();
+        let (number, entry) = T::find(path, kinds, if end_ns > start_ns { end_ns } else { start_ns });
         (&raw mut (*thread).files).cast::<u32>().add(turn).write_volatile(number);
         (&raw mut (*thread).entries).cast::<u64>().add(turn).write_volatile(entry);
     }
@@ -213,7 +216,7 @@ pub fn returned<T: IoTool>(ctx: *mut c_void) {
 #[inline(never)]
 fn candidate_returned<T: IoTool>(ctx: *mut c_void) {
     let task = task();
-    let Some(thread) = thread::of_current(task) else { return };
+    let Some(thread) = thread::of_current(task) else { return returned_first::<T>(ctx) };
     let Some(ledger) = Ledger::<T::Counter>::open() else { return };
     ledger.count(T::Counter::RETURNED);
     // SAFETY: the arguments of this tracepoint are registers and the result; the record is the thread's own.
@@ -236,7 +239,10 @@ fn candidate_returned<T: IoTool>(ctx: *mut c_void) {
                 if used.is_over(result) {
                     turn(thread);
                 }
-                T::turned(thread);
+                let registers = ctx.cast::<*const pt_regs>().read_volatile();
+                if used.has_waited(argument_in(registers, (*thread).call, 2) as u32) {
+                    T::turned(thread);
+                }
             }
             return ledger.count(T::Counter::NOT_COUNTED);
         }
@@ -266,6 +272,32 @@ fn candidate_returned<T: IoTool>(ctx: *mut c_void) {
             return ledger.count(T::Counter::NOT_COUNTED);
         }
         finish::<T>(task, thread, ledger);
+    }
+}
+
+/// A thread returns that has no record. If it was in the call when the observation began, that is counted.
+#[inline(never)]
+fn returned_first<T: IoTool>(ctx: *mut c_void) {
+    if !thread::was_in_call() {
+        return;
+    }
+    // SAFETY: an argument of this tracepoint.
+    unsafe {
+        let registers = ctx.cast::<*const pt_regs>().read_volatile();
+        let call = call(task(), (&raw const (*registers).orig_rax).read_volatile());
+        let used = use_of(call);
+        let descriptor = used.files().descriptor();
+        if used.operation() == 0 {
+            return;
+        }
+        if descriptor != 0 {
+            let path = file::of_descriptor(argument_in(registers, call, descriptor) as u32);
+            if IO_KINDS.load() >> known::kind(path) & 1 == 0 {
+                return;
+            }
+        }
+        count(T::Counter::RETURNED);
+        count(T::Counter::BEFORE);
     }
 }
 

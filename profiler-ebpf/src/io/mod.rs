@@ -30,6 +30,8 @@ const DIRECTORIES: u32 = 1 << 4;
 const AT_FDCWD: u32 = -100i32 as u32;
 /// Among bits of kinds: the call that has just returned may have changed what its file is.
 pub const ANEW: u32 = 1 << 31;
+/// The call that has just returned has opened the file.
+pub const OPENED: u32 = 1 << 30;
 /// Whether stacks are taken.
 #[unsafe(no_mangle)]
 static IO_STACKS: Global<u32> = Global::new(0);

@@ -7,17 +7,17 @@ use profiler_common::{
     io::{CallUse, unknown},
 };
 
-use super::{ANEW, AT_FDCWD, DIRECTORIES, IO_KINDS, IoTool, calls, thread};
+use super::{ANEW, AT_FDCWD, DIRECTORIES, IO_KINDS, IoTool, OPENED, calls, thread};
 use crate::{
     FIRST_ERROR,
     call::argument,
-    file::{self, given},
+    file::{self, given, replaced},
 };
 
 /// Finds the number of the file that a call has opened, or of the path that it names.
 #[inline(always)]
 pub(super) fn find<T: IoTool>(used: CallUse) {
-    if find_path(used) {
+    if find_path::<T>(used) {
         calls::look_at::<T>(0, ptr::null_mut());
     }
     if used.files().path() != 0 {
@@ -43,7 +43,7 @@ pub fn file_so_far<T: IoTool>() -> u32 {
 
 /// Notes where the file is that a call has opened, or the directory in which its path begins. Returns whether there is one to look at.
 #[inline(never)]
-fn find_path(used: CallUse) -> bool {
+fn find_path<T: IoTool>(used: CallUse) -> bool {
     let Some(thread) = thread::known() else { return false };
     let files = used.files();
     // SAFETY: the thread's own record.
@@ -52,13 +52,22 @@ fn find_path(used: CallUse) -> bool {
         let has_opened = files.opens() && (*thread).result < FIRST_ERROR;
         (*thread).paths[0] = 0;
         if has_opened {
-            (*thread).kinds = IO_KINDS.load().into();
+            (*thread).kinds = (IO_KINDS.load() | OPENED).into();
             (*thread).paths[0] = file::of_descriptor((*thread).result as u32);
             return true;
         }
         if used.is_known_after() {
+            let descriptor = argument(call, files.descriptor()) as u32;
+            let path = file::of_descriptor(descriptor);
+            // Another thread may have given the descriptor to another file while the call waited.
+            if T::identity(path) != (*thread).entries[0]
+                || !replaced::is_same((*thread).space, descriptor, (*thread).versions[0])
+            {
+                (*thread).files[0] = unknown(Unknown::Changed);
+                return false;
+            }
             (*thread).kinds |= u64::from(ANEW);
-            (*thread).paths[0] = file::of_descriptor(argument(call, files.descriptor()) as u32);
+            (*thread).paths[0] = path;
             return true;
         }
         if files.path() == 0 || has_directory(call, used) || !given::is_relative(argument(call, files.path()))

@@ -14,7 +14,7 @@ use crate::{
     stack::number::{self, TaskWalker},
 };
 
-/// How many a CPU sends in a span.
+/// How many a CPU sends in a span: of those that are slow, and of the others.
 const MOST: u64 = 200;
 /// A span is 2^30 ns, about a second.
 const SPAN_SHIFT: u32 = 30;
@@ -24,7 +24,8 @@ const SPAN_SHIFT: u32 = 30;
 #[derive(Clone, Copy)]
 struct Sent {
     span: u64,
-    count: u64,
+    slow: u64,
+    others: u64,
 }
 
 #[map]
@@ -33,30 +34,38 @@ static IO_SENT: PerCpuArray<Sent> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static IO_WALKER: PerCpuArray<TaskWalker> = PerCpuArray::with_max_entries(1, 0);
 
-/// Whether an operation that was added to the sums is to be sent by itself: it is worth it, or slow. One that waits for others is slow if what
-/// has ended with it is.
+/// Whether an operation that was added to the sums is to be sent by itself: it is worth it, or slow.
 ///
 /// # Safety
 /// `record` is its record, which nobody else writes meanwhile.
 #[inline(always)]
 pub(super) unsafe fn is_wanted(record: *const IoThread) -> bool {
+    // SAFETY: the caller vouches for the record.
+    unsafe { (&raw const (*record).added).read_volatile() & IS_SAMPLE != 0 || is_slow(record) }
+}
+
+/// Whether an operation is slow, or what has ended with it. One that waits for others is not.
+///
+/// # Safety
+/// As for [`is_wanted`].
+#[inline(always)]
+pub(super) unsafe fn is_slow(record: *const IoThread) -> bool {
     // SAFETY: the caller vouches for the record; a value in a section.
     unsafe {
-        let took_ns = if CallUse::of_bits((*record).ended_as).is_patient() {
-            (*record).also_ns
-        } else {
-            (*record).end_ns.wrapping_sub((*record).start_ns)
-        };
         let slow_ns = (&raw const (*settings()).slow_ns).read_volatile();
-        (&raw const (*record).added).read_volatile() & IS_SAMPLE != 0 || took_ns >= slow_ns
+        let own_ns = (*record).end_ns.wrapping_sub((*record).start_ns);
+        let is_patient = CallUse::of_bits((*record).ended_as).is_patient();
+        !is_patient && own_ns >= slow_ns || (*record).also != 0 && (*record).also_ns >= slow_ns
     }
 }
 
 /// Sends the operation that the current thread has ended.
 #[inline(never)]
 pub fn send<T: IoTool>() {
-    if !may_send() {
-        return count(T::Counter::SPARED);
+    let Some(thread) = thread::known() else { return };
+    // SAFETY: the thread's own record.
+    if !may_send::<T>(unsafe { is_slow(thread) }) {
+        return;
     }
     // SAFETY: a helper without arguments.
     let begun_ns = unsafe { bpf_ktime_get_ns() };
@@ -84,7 +93,9 @@ pub(super) unsafe fn send_record<T: IoTool>(thread: *mut IoThread, stack: u32, f
         let (mut file, mut operation) = super::cells::first_of_kind(thread);
         let mut start_ns = (*thread).start_ns;
         let also = (*thread).also as u32;
-        if also != 0 && used.is_patient() {
+        let slow_ns = (&raw const (*settings()).slow_ns).read_volatile();
+        let is_slow_itself = (*thread).end_ns.wrapping_sub(start_ns) >= slow_ns;
+        if also != 0 && (used.is_patient() || !is_slow_itself && (*thread).also_ns >= slow_ns) {
             file = (&raw const (*thread).files).cast::<u32>().read_volatile();
             operation = also;
             start_ns = (*thread).end_ns.wrapping_sub((*thread).also_ns);
@@ -107,22 +118,24 @@ pub(super) unsafe fn send_record<T: IoTool>(thread: *mut IoThread, stack: u32, f
     }
 }
 
-/// Whether this CPU may send another one in the present span.
+/// Whether this CPU may send another one in the present span. If not, that is counted.
 #[inline(always)]
-pub(super) fn may_send() -> bool {
+pub(super) fn may_send<T: IoTool>(slow: bool) -> bool {
     let Some(sent) = IO_SENT.get_ptr_mut(0) else { return false };
     // SAFETY: a map value of this CPU, which no other program uses before this one ends; a helper without arguments.
     unsafe {
         let span = bpf_ktime_get_ns() >> SPAN_SHIFT;
         if (*sent).span != span {
-            *sent = Sent { span, count: 0 };
+            *sent = Sent { span, slow: 0, others: 0 };
         }
-        if (*sent).count >= MOST {
-            return false;
+        let of = if slow { &raw mut (*sent).slow } else { &raw mut (*sent).others };
+        if *of < MOST {
+            *of += 1;
+            return true;
         }
-        (*sent).count += 1;
     }
-    true
+    count(if slow { T::Counter::SPARED_SLOW } else { T::Counter::SPARED });
+    false
 }
 
 /// The number of the current thread's stack. It takes no pointers, so that the verifier follows the walk once.

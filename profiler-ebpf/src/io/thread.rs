@@ -25,6 +25,8 @@ const BPF_F_MMAPABLE: u32 = 1 << 10;
 /// How many threads may be found by the low bits of their ids.
 const SLOTS: usize = 1 << 13;
 
+/// Beside the number of the record of a thread: it has entered a call, or returned from one, since the beginning.
+const ENTERED: u64 = 1 << 32;
 /// The number of the record of a thread; 0: it has none.
 #[btf_map]
 static IO_RECORDS: TaskStorage<u64> = TaskStorage::new();
@@ -158,8 +160,8 @@ fn new<T: IoTool>(task: Task) -> *mut IoThread {
             return ptr::null_mut();
         }
         let record = match IO_RECORDS.current() {
-            Some(number) if *number == 0 => {
-                *number = free_record().into();
+            Some(number) if *number as u32 == 0 => {
+                *number = ENTERED | u64::from(free_record());
                 *number as u32
             }
             Some(number) => *number as u32,
@@ -188,6 +190,28 @@ fn new<T: IoTool>(task: Task) -> *mut IoThread {
         // If it is taken, the thread goes on without.
         atomic::replace(slot(tid), 0, u64::from(tid) | u64::from(record) << 32);
         thread
+    }
+}
+
+/// Whether the current thread is one of a target, and returns from a call that it was in when the observation began. It does so once.
+#[inline(always)]
+pub(super) fn was_in_call() -> bool {
+    let task = task();
+    // SAFETY: a value in a section.
+    if !is_candidate(task) || unsafe { (&raw const (*settings()).begun).read_volatile() } == 0 {
+        return false;
+    }
+    let Some(space) = space::of_process(tgid_of(task)) else { return false };
+    let (Some(known), Some(number)) = (space::get(space), IO_RECORDS.current()) else { return false };
+    // SAFETY: map values.
+    unsafe {
+        let is_first = *number == 0;
+        *number |= ENTERED;
+        // A launched child that is not its command yet, or a process that got no number because none was left.
+        is_first
+            && (&raw const (*known).execs_to_come).read_volatile()
+                | (&raw const (*known).replaced).read_volatile()
+                == 0
     }
 }
 

@@ -6,7 +6,7 @@ use aya_ebpf::{
     Global,
     helpers::generated::bpf_ktime_get_ns,
     macros::map,
-    maps::{Array, HashMap},
+    maps::{Array, HashMap, LruHashMap},
 };
 use profiler_common::{
     file::Unknown,
@@ -26,10 +26,15 @@ use crate::{
 
 const BPF_F_NO_PREALLOC: u32 = 1;
 const BPF_ANY: u64 = 0;
+/// In the flags of a request: the program wants no completion (`REQ_F_CQE_SKIP`, the bit of `IOSQE_CQE_SKIP_SUCCESS` in include/uapi/linux/io_uring.h).
+const CQE_SKIP: u32 = 1 << 6;
 
 /// `io_kiocb.opcode`, in bytes, like the next ones.
 #[unsafe(no_mangle)]
 pub static REQUEST_OPCODE: Global<u64> = Global::new(0);
+/// `io_kiocb.flags`
+#[unsafe(no_mangle)]
+static RING_REQUEST_FLAGS: Global<u64> = Global::new(0);
 /// `io_kiocb.ctx`
 #[unsafe(no_mangle)]
 static REQUEST_RING: Global<u64> = Global::new(0);
@@ -49,6 +54,9 @@ static IO_URING_USES: Array<u64> = Array::with_max_entries(2, 0);
 /// Requests under way, by their addresses in the kernel. The loader sets the size.
 #[map]
 static IO_URING_REQUESTS: HashMap<u64, UringRequest> = HashMap::with_max_entries(2, BPF_F_NO_PREALLOC);
+/// Rings of observed processes, by their addresses.
+#[map]
+static IO_URING_RINGS: LruHashMap<u64, u64> = LruHashMap::with_max_entries(1024, 0);
 
 /// A request is submitted: (request). Whichever thread submits it, even one that polls the ring, has the id of the process.
 #[inline(always)]
@@ -66,11 +74,12 @@ pub fn submitted<T: IoTool>(ctx: *mut c_void) {
 #[inline(always)]
 fn note<T: IoTool>(task: Task, request: *const u8, space: u32) {
     // SAFETY: the verifier knows the type of the request; a word of a map; a helper without arguments.
-    let (ring, used, start_ns) = unsafe {
+    let (ring, used, is_silent, start_ns) = unsafe {
         let operation = u32::from(member::<u8>(request, REQUEST_OPCODE.load()));
         let used = IO_URING_USES.get_ptr(operation & (URING_OPERATIONS as u32 - 1));
         let ring = member::<u64>(request, REQUEST_RING.load());
-        (ring, used.map_or(0, |used| used.read_volatile()), bpf_ktime_get_ns())
+        let is_silent = member::<u32>(request, RING_REQUEST_FLAGS.load()) & CQE_SKIP != 0;
+        (ring, used.map_or(0, |used| used.read_volatile()), is_silent, bpf_ktime_get_ns())
     };
     let request = request as u64;
     // The kernel uses the memory of requests again: one whose completion it did not show may have had this address.
@@ -81,6 +90,13 @@ fn note<T: IoTool>(task: Task, request: *const u8, space: u32) {
         return;
     }
     count(T::Counter::RING_SUBMITTED);
+    if IO_URING_RINGS.get_ptr(ring).is_none() {
+        let _ = IO_URING_RINGS.insert(ring, 0, BPF_ANY);
+    }
+    if is_silent {
+        // Unless it fails, the kernel does not show its end.
+        return count(T::Counter::RING_UNSEEN);
+    }
     let tid = u64::from(tid_of(task));
     let begun = UringRequest { space: space.into(), tid, used_as: used, start_ns, ring, comm: comm(task) };
     if IO_URING_REQUESTS.insert(request, begun, BPF_ANY).is_err() {
@@ -101,6 +117,12 @@ pub fn completed<T: IoTool>(ctx: *mut c_void) {
         };
         (arguments.read_volatile(), arguments.add(1).read_volatile(), result)
     };
+    if request == 0 {
+        if IO_URING_RINGS.get_ptr(ring).is_some() {
+            count(T::Counter::RING_GOES_ON);
+        }
+        return;
+    }
     // SAFETY: the value is copied at once.
     if let Some(begun) = unsafe { IO_URING_REQUESTS.get(request).copied() } {
         let _ = IO_URING_REQUESTS.remove(request);

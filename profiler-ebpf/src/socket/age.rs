@@ -182,11 +182,19 @@ pub unsafe fn tcp_read(ctx: *mut c_void) {
     unsafe {
         let sock = ctx.cast::<*const u8>().read_volatile();
         let Some(found) = find(sock, Counter::ReadHits, Counter::ReadOther) else { return };
-        found.ledger.count(Counter::ReadRecorded);
-        let now = note_read(found.record);
         let marked = (&raw const (*found.record).events.marked_ns).read_volatile();
         let read_to: u32 = of::of_tcp(sock, of::OF_READ_TO.load());
-        if marked != 0 && read_to.wrapping_sub((*found.record).events.mark as u32) as i32 >= 0 {
+        let is_read = marked != 0 && read_to.wrapping_sub((*found.record).events.mark as u32) as i32 >= 0;
+        if current_space().is_none() {
+            // A process that is not observed has the socket, too: what it reads, no target does.
+            if is_read {
+                atomic::replace(&raw mut (*found.record).events.marked_ns, marked, 0);
+            }
+            return found.ledger.count(Counter::ReadOther);
+        }
+        found.ledger.count(Counter::ReadRecorded);
+        let now = note_read(found.record);
+        if is_read {
             take_age(found, marked, now);
         }
     }

@@ -187,7 +187,10 @@ pub unsafe fn overrun(ctx: *mut c_void) {
         (*events).last_drop_ns = now;
         let last = (&raw const (*events).last_read_ns).read_volatile();
         if is_full && last != 0 {
-            let bucket = (63 - ((now.saturating_sub(last) / NS_PER_US) | 1).leading_zeros()) as usize;
+            // Before there was something to read, the reader was not late.
+            let marked = (&raw const (*events).marked_ns).read_volatile();
+            let since = if marked > last { marked } else { last };
+            let bucket = (63 - ((now.saturating_sub(since) / NS_PER_US) | 1).leading_zeros()) as usize;
             let gaps = (&raw mut (*events).drop_gaps).cast::<u32>();
             atomic::add_word(gaps.add(bucket & (GAP_BUCKETS - 1)), 1);
         }

@@ -56,6 +56,8 @@ pub(crate) struct Base {
     read: Option<Read>,
     /// Operations of io_uring whose processes have ended before them.
     rings_unseen: u64,
+    /// Calls that had begun before the observation did, up to the last snapshot.
+    before: u64,
     /// What targets and their children had used at the start.
     families: Families,
 }
@@ -72,6 +74,7 @@ impl Base {
             seconds: Seconds::default(),
             read: None,
             rings_unseen: 0,
+            before: 0,
             families: Families::default(),
         }
     }
@@ -139,7 +142,8 @@ impl Base {
     pub(crate) fn attached(&mut self, on: &Observation<'_>) -> Result<()> {
         let pids: Vec<u32> = on.spaces.iter().map(|space| space.process.pid()).collect();
         self.families = Families::of(&pids);
-        require_kernel_pids()
+        require_kernel_pids()?;
+        self.probes()?.begin()
     }
 
     /// Regular work, once a second.
@@ -231,6 +235,7 @@ impl Base {
         let now_ns = on.end_ns.unwrap_or_else(monotonic_ns);
         let probes = self.probes()?;
         let read = Read { counted: Counted::read(probes)?, counts: ledger::<C>(probes)?, now_ns };
+        self.before = of(&read.counts, C::BEFORE);
         self.read = Some(read);
         self.count_more(C::RING_UNSEEN, self.rings_unseen);
         if let Some(probes) = &self.probes {
@@ -293,7 +298,13 @@ impl Base {
         (incomplete, terms): (&'static str, &Terms),
         findings: impl FnOnce() -> Vec<Finding>,
     ) {
-        part.findings = match part.losses.first() {
+        let before = (self.before > 0).then(|| before(self.before));
+        if let (Some(before), Some(section)) = (&before, part.sections.first_mut()) {
+            section.notes.push(before.clone());
+        }
+        // If nothing else was seen, that is what there is to say.
+        let is_all = counted.sums.is_empty();
+        part.findings = match part.losses.first().or(before.as_ref().filter(|_| is_all)) {
             Some(first) => {
                 let words = format!("The data are incomplete: {first}.");
                 vec![Finding::plain(incomplete, Severity::Limit, words)]
@@ -302,6 +313,17 @@ impl Base {
         };
         let active: BTreeSet<u16> = counted.sums.keys().map(|key| key.space).collect();
         sight::whole::complete(&mut part.findings, on, &self.families, &active, terms);
+    }
+}
+
+/// What was missed of calls that had begun before.
+fn before(count: u64) -> String {
+    match count {
+        1 => "what 1 call that was under way at the start did is not counted".to_owned(),
+        count => format!(
+            "what {} calls that were under way at the start did is not counted",
+            units::count(count as f64)
+        ),
     }
 }
 

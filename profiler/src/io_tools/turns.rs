@@ -24,6 +24,9 @@ pub(crate) struct Turns {
 
 /// The turns of a thread that works in regular ones. `turns`: how many there were, by power of two of nanoseconds.
 pub(crate) fn regular(turns: &[u32; TURN_BUCKETS], observed: Duration) -> Option<Turns> {
+    // A loop that looks for input without waiting ends a turn each time.
+    let mut turns = *turns;
+    turns.iter_mut().take(LEAST_TURN_NS.ilog2() as usize).for_each(|count| *count = 0);
     let all: u64 = turns.iter().map(|count| u64::from(*count)).sum();
     let (at, pair) = turns
         .windows(2)
@@ -64,6 +67,18 @@ mod tests {
         // On both sides of a power of two.
         assert!(of(&[(33, 150), (34, 150)]).is_some());
         assert!(of(&[(16, 600)]).is_some() && of(&[(1, 9_000)]).is_some());
+    }
+
+    #[test]
+    fn a_loop_that_looks_for_input_without_waiting_does_too() {
+        let mut buckets = [0; TURN_BUCKETS];
+        for (us, count) in [(20, 1_000), (50_000, 190)] {
+            buckets[(us * 1_000u64).ilog2() as usize] += count;
+        }
+        let turns = regular(&buckets, Duration::from_secs(10)).unwrap();
+        assert!((25_000_000..100_000_000).contains(&turns.usual_ns) && turns.count == 190, "{turns:?}");
+        buckets[50_000_000u64.ilog2() as usize] = 0;
+        assert_eq!(regular(&buckets, Duration::from_secs(10)), None, "it only polls");
     }
 
     #[test]

@@ -29,8 +29,12 @@ const BPF_ANY: u64 = 0;
 const BPF_NOEXIST: u64 = 1;
 /// The bits of `bio.bi_opf` and `request.cmd_flags` that say what is done (include/linux/blk_types.h).
 const OPERATION: u32 = 0xff;
-/// Operations with an odd number move data to the device.
-const WRITES: u32 = 1;
+/// In place of when a device has got a request: it has put it back.
+const PUT_BACK: u64 = 0;
+/// Those that move data (include/linux/blk_types.h).
+const READ: u32 = 0;
+const WRITE: u32 = 1;
+const ZONE_APPEND: u32 = 13;
 
 macro_rules! members {
     ($($(#[$doc:meta])* $name:ident,)*) => {
@@ -136,11 +140,16 @@ pub(crate) fn disk_split(ctx: *mut c_void) -> i32 {
 unsafe fn add_neighbour(part: *const u8, tgid: u32) {
     // SAFETY: the caller vouches for the part; the rest is a map value.
     unsafe {
+        let operation = member::<u32>(part, BIO_FLAGS.load()) & OPERATION;
+        if operation != READ && operation != WRITE && operation != ZONE_APPEND {
+            // Discards, for example, move nothing, however large the part of the device is.
+            return;
+        }
         let device: *const u8 = member(part, BIO_DEVICE.load());
         let key = NeighbourKey {
             device: member(device, DEVICE_NUMBER.load()),
             tgid,
-            writes: (member::<u32>(part, BIO_FLAGS.load()) & WRITES).into(),
+            writes: (operation != READ).into(),
             comm: comm(task()),
         };
         let bytes: u32 = member(part, BIO_BYTES.load());
@@ -162,8 +171,14 @@ pub(crate) fn disk_issued(ctx: *mut c_void) -> i32 {
         let request = ctx.cast::<*const u8>().read_volatile();
         let part: *const u8 = member(request, REQUEST_BIO.load());
         let Some(Submitted { space, start_ns }) = SUBMITTED.get(part as u64).copied() else {
-            // The kernel uses the memory of requests again: one whose end was not seen may have had this address.
-            let _ = ISSUED.remove(request as u64);
+            if let Some(known) = ISSUED.get_ptr_mut(request as u64)
+                && (*known).issued_ns == PUT_BACK
+            {
+                (*known).issued_ns = bpf_ktime_get_ns();
+            } else {
+                // The kernel uses the memory of requests again: one whose end was not seen may have had this address.
+                let _ = ISSUED.remove(request as u64);
+            }
             return 0;
         };
         let _ = SUBMITTED.remove(part as u64);
@@ -179,6 +194,20 @@ pub(crate) fn disk_issued(ctx: *mut c_void) -> i32 {
         };
         if ISSUED.insert(request as u64, issued, BPF_ANY).is_err() {
             count(Counter::RequestLost);
+        }
+    }
+    0
+}
+
+/// A device has no room for a request that it has got: (request). It gets it again later.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "tp_btf/block_rq_requeue")]
+pub(crate) fn disk_put_back(ctx: *mut c_void) -> i32 {
+    // SAFETY: an argument of this tracepoint, and a map value.
+    unsafe {
+        let request = ctx.cast::<u64>().read_volatile();
+        if let Some(known) = ISSUED.get_ptr_mut(request) {
+            (*known).issued_ns = PUT_BACK;
         }
     }
     0

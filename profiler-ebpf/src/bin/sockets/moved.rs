@@ -11,14 +11,15 @@ use profiler_common::{
     },
     io::{CallUse, IoThread, OF_OTHER_KIND, UNKNOWN_FILES},
     opaque::opaque,
-    sockets::{ACCEPT, CLOSE, CONNECT, RECEIVE, SEND},
+    sockets::{ACCEPT, CLOSE, CONNECT, Counter, RECEIVE, SEND},
 };
-use profiler_ebpf::{FIRST_ERROR, atomic, call::argument, file::service, io::cells::Of};
+use profiler_ebpf::{FIRST_ERROR, atomic, call::argument, file::service, io::cells::Of, ledger::count};
 
 use crate::{answers, peers};
 
-/// Most messages of one call (`UIO_MAXIOV`, include/uapi/linux/uio.h).
-const MOST_MESSAGES: u64 = 1024;
+/// Messages of one call whose bytes are counted. One that sends has at most 1,024 (`UIO_MAXIOV`, include/uapi/linux/uio.h), one that receives any
+/// number.
+const MOST_MESSAGES: u64 = 1 << 16;
 /// Bytes of `struct mmsghdr`, and of `struct msghdr`, with which it begins and behind which it has the bytes of its message.
 const MESSAGE_BYTES: u64 = 64;
 const HEAD_BYTES: u64 = 56;
@@ -54,11 +55,14 @@ unsafe fn messages(thread: *mut IoThread) -> u32 {
     // SAFETY: the caller vouches for the record.
     unsafe {
         let result = (*thread).result;
-        if !CallUse::of_bits((*thread).ended_as).is_in_messages() || result > MOST_MESSAGES {
+        if !CallUse::of_bits((*thread).ended_as).is_in_messages() || result >= FIRST_ERROR {
             return 0;
         }
         (*thread).messages = result;
-        result as u32
+        if result > MOST_MESSAGES {
+            count(Counter::MessagesBeyond);
+        }
+        result.min(MOST_MESSAGES) as u32
     }
 }
 

@@ -2,10 +2,14 @@
 
 use core::ffi::c_void;
 
-use profiler_common::{io::IoThread, sockets::Counter};
+use profiler_common::{
+    io::{CallUse, IoThread},
+    sockets::Counter,
+};
 use profiler_ebpf::{
-    file::service,
-    io::{ANEW, IoTool, calls, thread, uring},
+    call::argument,
+    file::{self, service},
+    io::{ANEW, IoTool, OPENED, calls, thread, uring},
 };
 
 use crate::{answers, moved};
@@ -19,7 +23,7 @@ impl IoTool for Sockets {
 
     #[inline(always)]
     fn find(path: u64, kinds: u32, now_ns: u64) -> (u32, u64) {
-        service::find(path, kinds & ANEW != 0, now_ns)
+        service::find(path, kinds & ANEW != 0, kinds & OPENED != 0, now_ns)
     }
 
     #[inline(always)]
@@ -30,6 +34,18 @@ impl IoTool for Sockets {
     #[inline(always)]
     fn identity(path: u64) -> u64 {
         service::identity(path)
+    }
+
+    /// It is `listen`.
+    #[inline(always)]
+    fn followed_returned(_used: CallUse, result: u64) {
+        if result == 0
+            && let Some(thread) = thread::known()
+        {
+            // SAFETY: the thread's own record.
+            let call = unsafe { (*thread).call };
+            service::listens(file::of_descriptor(argument(call, 1) as u32));
+        }
     }
 
     #[inline(always)]

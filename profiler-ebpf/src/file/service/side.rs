@@ -1,7 +1,9 @@
 //! What a socket has in common with others: whether it serves, calls, or is bound.
 
 use aya_ebpf::{macros::map, maps::Array};
-use profiler_common::file::{AF_INET, AF_INET6, AF_UNIX, Addresses, SOCK_DGRAM, TCP_LISTEN, socket::Side};
+use profiler_common::file::{
+    AF_INET, AF_INET6, AF_UNIX, Addresses, SOCK_DGRAM, SOCK_STREAM, TCP_LISTEN, socket::Side,
+};
 
 use super::{Looked, at, of, read};
 use crate::atomic;
@@ -21,6 +23,29 @@ fn served(kind: u16, port: u16) -> (Option<*mut u64>, u64) {
     (SERVED_PORTS.get_ptr_mut(place & 2047), 1 << (port & 63))
 }
 
+/// The socket with this `struct path` listens from now on. Its connections may be used without a call that accepts them: by io_uring.
+#[inline(always)]
+pub fn listens(path: u64) {
+    if path == 0 {
+        return;
+    }
+    let inode_at: u64 = read(path - of::FILE_PATH.load() + of::FILE_INODE.load());
+    if !super::socket::is_one(read(inode_at + of::INODE_MODE.load())) {
+        return;
+    }
+    let socket: u64 = read(path - of::FILE_PATH.load() + of::FILE_DATA.load());
+    let sock: u64 = read(socket + of::SOCKET_SOCK.load());
+    let family: u16 = read(sock + of::SOCK_FAMILY.load());
+    let port: u16 = read(sock + of::SOCK_LOCAL_PORT.load());
+    if (family == AF_INET || family == AF_INET6) && port != 0 {
+        let (bits, bit) = served(SOCK_STREAM, port);
+        if let Some(bits) = bits {
+            // SAFETY: a map value.
+            unsafe { atomic::set_bits(bits, bit) };
+        }
+    }
+}
+
 /// What a socket has in common with others.
 #[inline(always)]
 pub(super) unsafe fn side(looked: *const Looked) -> Side {
@@ -36,6 +61,9 @@ pub(super) unsafe fn side(looked: *const Looked) -> Side {
         let (bits, bit) = served((*of).kind, (*of).local_port);
         let Some(bits) = bits else { return Side::Other };
         let is_datagram = (*of).kind == SOCK_DGRAM;
+        if (*looked).accepted != 0 {
+            return Side::Serves;
+        }
         if (*of).remote_port == 0 {
             if (*of).state == TCP_LISTEN {
                 atomic::set_bits(bits, bit);

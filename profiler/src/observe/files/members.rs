@@ -81,6 +81,8 @@ pub(crate) fn globals(types: &Types) -> io::Result<Vec<(&'static str, [u8; 8])>>
         globals.extend(types.globals(optional).unwrap_or_default());
     }
     globals.push(("TCP_NAGLE", types.offset("tcp_sock", &["nonagle"]).unwrap_or(0).to_ne_bytes()));
+    let source_port = types.offset("inet_sock", &["inet_sport"]).unwrap_or(0);
+    globals.push(("SOCK_SOURCE_PORT", source_port.to_ne_bytes()));
     // Before Linux 6.9 it shares a byte with other members.
     globals.push(("SOCK_LOCKS", types.bits("sock", "sk_userlocks").unwrap_or(0).to_ne_bytes()));
     Ok(globals)

@@ -4,6 +4,7 @@ mod connections;
 mod counted;
 mod datagrams;
 mod left_out;
+mod members;
 mod near;
 pub(crate) mod price;
 mod probes;

@@ -14,7 +14,7 @@ use sysno::x86_64::Sysno;
 
 use super::{
     left_out::{LeftOut, Optional},
-    near,
+    members, near,
 };
 use crate::{
     capture::{
@@ -170,7 +170,9 @@ impl Probes {
             ("RECORD_KIND", &kind),
             ("IO_STACKS", &stacks),
         ]);
-        let ring = [ring(&types).to_vec(), mappings(&types).to_vec(), (shape.settings)(&types)].concat();
+        let ring =
+            [members::ring(&types).to_vec(), members::mappings(&types).to_vec(), (shape.settings)(&types)]
+                .concat();
         globals.extend(ring.iter().map(|(name, bytes)| (*name, bytes.as_slice())));
         let casts = casts::of_files(&types);
         globals.extend(casts.iter().map(|(name, number)| (*name, number.as_slice())));
@@ -245,14 +247,16 @@ impl Probes {
             let why = self.attached.attach_optional(&self.object, &types, program, tracepoints);
             self.left_out.extend(LeftOut::unless_attached(program, without, why));
         }
-        self.attached.attach(&self.object, &types, self.shape.programs)?;
-        self.set(self.limits.slow_ns)
+        self.attached.attach(&self.object, &types, self.shape.programs)
     }
 
-    /// Changes from which length on operations are sent.
-    fn set(&self, slow_ns: u64) -> Result<()> {
-        let begun = self.attached.are_attached().into();
-        self.object.write(SETTINGS, &0u32, &IoSettings { slow_ns, begun, of_tool: self.limits.of_tool })
+    /// Begins to count: all that is needed for the observation is there.
+    ///
+    /// # Errors
+    /// If the kernel does not take the settings.
+    pub(crate) fn begin(&self) -> Result<()> {
+        let Limits { slow_ns, of_tool, .. } = self.limits;
+        self.object.write(SETTINGS, &0u32, &IoSettings { slow_ns, begun: 1, of_tool })
     }
 
     /// Detaches the programs. The counts stay.
@@ -330,31 +334,6 @@ fn replacing(call: u64, used: CallUse) -> CallUse {
         Some(Sysno::fcntl) => used.replacing(ALL_DESCRIPTORS).if_duplicating(),
         _ => used,
     }
-}
-
-/// Where the programs find the operation, the file and the result of a request of io_uring. Zeroes if the kernel has no io_uring.
-fn ring(types: &Types) -> [(&'static str, Vec<u8>); 5] {
-    let offset =
-        |structure: &str, path: &[&str]| types.offset(structure, path).unwrap_or(0).to_ne_bytes().to_vec();
-    let has_entry = u32::from(types.has_argument("io_uring_complete", "cqe"));
-    [
-        ("REQUEST_OPCODE", offset("io_kiocb", &["opcode"])),
-        ("REQUEST_RING", offset("io_kiocb", &["ctx"])),
-        ("REQUEST_FILE", offset("io_kiocb", &["file"])),
-        ("ENTRY_RESULT", offset("io_uring_cqe", &["res"])),
-        ("HAS_ENTRY", has_entry.to_ne_bytes().to_vec()),
-    ]
-}
-
-/// Where the programs find the file of a mapping. A file of an overlay stands in for another since Linux 6.8.
-fn mappings(types: &Types) -> [(&'static str, Vec<u8>); 3] {
-    let offset =
-        |structure: &str, path: &[&str]| types.offset(structure, path).unwrap_or(0).to_ne_bytes().to_vec();
-    [
-        ("AREA_FILE", offset("vm_area_struct", &["vm_file"])),
-        ("FILE_FLAGS", offset("file", &["f_mode"])),
-        ("BACKING_PATH", offset("backing_file", &["user_path"])),
-    ]
 }
 
 fn types() -> Result<Types> {

@@ -42,6 +42,8 @@ pub(crate) struct Samples {
     pub(crate) left_out: u64,
     /// Slow operations whose moment is not kept, because there are too many files.
     pub(crate) without_moment: u64,
+    /// The same, because there were later ones of their kind on the same file.
+    pub(crate) forgotten: u64,
     /// Slow operations, in the order in which they ended.
     pub(crate) moments: HashMap<Of, Vec<Moment>>,
     /// How often each stack was seen, and the time in operations then.
@@ -66,6 +68,7 @@ impl Samples {
             let moments = self.moments.entry(of).or_default();
             if moments.len() >= 2 * MOST_MOMENTS {
                 moments.drain(..MOST_MOMENTS);
+                self.forgotten += MOST_MOMENTS as u64;
             }
             moments.push(Moment {
                 start_ns: sample.start_ns,

@@ -1,14 +1,15 @@
 //! Findings: what stalls, how regularly, and which work on files is pointless.
 
 pub(super) mod thresholds;
+mod trouble;
 
 use std::{collections::BTreeMap, time::Duration};
 
 use self::thresholds::{
-    LEAST_OPENS, LEAST_SMALL, OPENS_PER_S, SMALL_BYTES, SMALL_PER_S, STALL_NS, STALL_SHARE, STUCK_FOR,
-    WRITES_PER_SYNC,
+    LEAST_OPENS, LEAST_SMALL, OPENS_PER_S, SMALL_BYTES, SMALL_PER_S, STALL_NS, STALL_SHARE, WRITES_PER_SYNC,
 };
 use super::{
+    before::Stuck,
     lines::{Line, Lines, What},
     operations::Operation,
     rules,
@@ -34,6 +35,10 @@ pub(super) struct Facts<'a> {
     pub(super) alive: &'a [Alive],
     /// When the observation began, on the monotonic clock in nanoseconds, and when it ended.
     pub(super) span_ns: (u64, u64),
+    /// Threads that have been in an operation since before it began.
+    pub(super) before: &'a [Stuck],
+    /// Whether there were more slow operations than are known one by one.
+    pub(super) misses_slow: bool,
 }
 
 impl Facts<'_> {
@@ -52,8 +57,8 @@ pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
     stalls.sort_by_key(|stall| std::cmp::Reverse((stall.period.is_some(), stall.total_ns)));
     let mut findings: Vec<Finding> =
         stalls.iter().filter(|stall| stall.period.is_some()).map(|stall| stall.finding(facts)).collect();
-    findings.extend(failures(facts));
-    findings.extend(stuck(facts));
+    findings.extend(trouble::failures(facts));
+    findings.extend(trouble::stuck(facts));
     findings.extend(stalls.iter().filter(|stall| stall.period.is_none()).map(|stall| stall.finding(facts)));
     findings.extend(small_synced_writes(facts));
     let (pointless, usual): (Vec<_>, Vec<_>) =
@@ -143,7 +148,14 @@ impl Stall<'_> {
         let took = if low == high { high } else { format!("{low} to {high}") };
         let often = match &self.period {
             Some(period) => format!("STALL: every {} thread ", units::nanos(period.period_ns.value)),
+            None if facts.misses_slow => {
+                format!("STALL: at least {} thread ", units::plural(self.count, "time", "times"))
+            }
             None => format!("STALL: {} thread ", units::plural(self.count, "time", "times")),
+        };
+        let counted = |count: u64| match facts.misses_slow {
+            true => Value::Estimate { value: count as f64, low: count as f64, high: None },
+            false => Value::Exact(count),
         };
         let turn = units::nanos(self.turns.usual_ns as f64);
         let mut sentence = vec![
@@ -165,9 +177,9 @@ impl Stall<'_> {
         let rule = if self.period.is_some() { rules::PERIODIC_STALL } else { rules::WAIT_IN_LOOP };
         let finding = Finding::new(rule, Severity::Problem, sentence)
             .on((facts.row)(self.what))
-            .because("stalls", Unit::Count, Value::Exact(self.count as u64))
-            .because("total_ns", Unit::Nanos, Value::Exact(self.total_ns))
-            .because("longest_ns", Unit::Nanos, Value::Exact(self.longest_ns))
+            .because("stalls", Unit::Count, counted(self.count as u64))
+            .because("total_ns", Unit::Nanos, counted(self.total_ns))
+            .because("longest_ns", Unit::Nanos, counted(self.longest_ns))
             .because("turn_ns", Unit::Nanos, Value::Exact(self.turns.usual_ns))
             .because("thread", Unit::None, Value::Exact(self.thread.tid.into()));
         match &self.period {
@@ -202,53 +214,6 @@ fn manner(period: &Period) -> String {
         units::percent(1.0 - period.false_alarm),
         period.test.name()
     )
-}
-
-/// A disk that is full, and errors of devices.
-fn failures(facts: &Facts<'_>) -> Vec<Finding> {
-    let of = |rule: &'static str, words: &str, count: fn(&Line) -> u64| {
-        // They have errors of their own.
-        let failed =
-            || facts.lines.iter().filter(|(what, line)| count(line) > 0 && !is_in(&what.file, &OF_KERNEL));
-        let (what, line) = failed().max_by_key(|(_, line)| count(line))?;
-        let times = units::plural(count(line) as usize, "time", "times");
-        let sentence = vec![
-            Phrase::Plain(format!("{words}: {} of ", what.operation.name())),
-            named(&what.file),
-            Phrase::Plain(format!(" failed {times}.")),
-        ];
-        let all: u64 = failed().map(|(_, line)| count(line)).sum();
-        let finding = Finding::new(rule, Severity::Problem, sentence).on((facts.row)(what));
-        Some(finding.because("failed", Unit::Count, Value::Exact(all)))
-    };
-    let errors = of(rules::ERROR, "A device reported errors (EIO)", |line| line.sum.io_errors);
-    let full =
-        of(rules::FULL, "No space is left (ENOSPC), or in a quota (EDQUOT)", |line| line.sum.without_space);
-    errors.into_iter().chain(full).collect()
-}
-
-/// Operations that have been in progress for long.
-fn stuck(facts: &Facts<'_>) -> Vec<Finding> {
-    let of = |thread: &Alive| {
-        let (operation, file, since_ns) = thread.now?;
-        let took = Duration::from_nanos(facts.span_ns.1.saturating_sub(since_ns));
-        let operation = Operation::of_number(operation).filter(|_| took >= STUCK_FOR)?;
-        let file = (facts.label)(file);
-        if is_in(&file, &OF_KERNEL) {
-            // Whoever reads the kernel's log waits for the kernel to say something.
-            return None;
-        }
-        let sentence = vec![
-            Phrase::plain("STUCK: thread "),
-            Phrase::Name(thread.name.clone()),
-            Phrase::Plain(format!(" has been in {} of ", operation.name())),
-            named(&file),
-            Phrase::Plain(format!(" for {}.", units::duration(took))),
-        ];
-        let finding = Finding::new(rules::STUCK, Severity::Problem, sentence);
-        Some(finding.because("duration_ns", Unit::Nanos, Value::nanos(took)))
-    };
-    facts.alive.iter().filter_map(of).collect()
 }
 
 /// Another operation on the same file.

@@ -1,6 +1,7 @@
 //! `disk`: which files threads wait for, how long, and whether from memory or from a device.
 
 mod args;
+mod before;
 mod devices;
 mod findings;
 mod lines;

@@ -12,6 +12,7 @@ use profiler_common::{
 use super::{
     ABOUT,
     args::Options,
+    before,
     devices::{self, Devices},
     findings::{self, Facts},
     operations::{self, Operation},
@@ -102,6 +103,11 @@ pub(super) static SHAPE: Shape = Shape {
             without: NO_RING,
         },
         Optional { program: "disk_served", tracepoints: &["block_rq_complete"], without: NO_REQUESTS },
+        Optional {
+            program: "disk_put_back",
+            tracepoints: &["block_rq_requeue"],
+            without: "requests that a device has put back are not counted",
+        },
         Optional { program: "disk_issued", tracepoints: &["block_rq_issue"], without: NO_REQUESTS },
         Optional {
             program: "disk_split",
@@ -270,6 +276,10 @@ impl Tool for Disk {
             label: &|file| Label::of(on.files.of_operation(file)),
             alive: &counted.alive,
             span_ns: (on.began_ns(), now_ns),
+            before: &before::find(on.living(), &counted.alive),
+            misses_slow: self.base.samples.forgotten > 0
+                || of(Counter::SparedSlow) > 0
+                || of(Counter::LostSample) > 0,
         };
         let rules = (rules::INCOMPLETE, &rules::TERMS);
         self.base.conclude(&mut part, on, &counted, rules, || findings::findings(&facts));

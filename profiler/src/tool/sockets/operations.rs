@@ -92,6 +92,9 @@ pub(super) fn use_of(call: u64) -> CallUse {
         // Most calls of it wake others, or wait for a lock: only one that times out has waited for time to pass.
         return CallUse::waiting().timing_out();
     }
+    if native == Sysno::listen {
+        return CallUse::NONE.followed();
+    }
     let Some(operation) = operation_of(native) else { return CallUse::NONE };
     let mut files = files_of(call);
     if operation == Accept {
@@ -195,7 +198,10 @@ mod tests {
         assert_eq!(operation(Sysno::write), Some(Send));
         assert_eq!(operation(Sysno::recvmmsg), Some(Receive));
         assert_eq!(operation(Sysno::openat), None);
-        assert!(of(Sysno::epoll_wait).waits());
+        assert!(of(Sysno::epoll_wait).waits() && of(Sysno::epoll_wait).has_waited(1));
+        // FUTEX_WAIT_BITSET and FUTEX_WAKE of a lock of one process.
+        assert!(of(Sysno::futex).has_waited(0x80 | 9) && !of(Sysno::futex).has_waited(0x80 | 1));
+        assert!(of(Sysno::listen).is_followed());
         assert!(of(Sysno::recvmmsg).is_in_messages() && !of(Sysno::recvmmsg).is_in_bytes());
         assert!(of(Sysno::read).is_patient() && !of(Sysno::write).is_patient());
         assert!(of(Sysno::accept4).files().opens() && of(Sysno::accept4).files().descriptor() == 1);

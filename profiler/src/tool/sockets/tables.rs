@@ -36,6 +36,8 @@ pub(super) struct Given<'a> {
     pub(super) datagrams: &'a Datagrams,
     pub(super) states: &'a States,
     pub(super) options: &'a Options,
+    /// Completions of requests that go on, and calls with too many messages.
+    pub(super) uncounted: [u64; 2],
     /// Up to when it was counted, on the monotonic clock in nanoseconds.
     pub(super) now_ns: u64,
 }
@@ -159,6 +161,14 @@ impl<'a> Tables<'a> {
                 units::count(beyond as f64)
             ));
         }
+        let words = [
+            "completions of io_uring are of requests that go on (multishot): what they have received or accepted is not counted",
+            "calls have received so many messages that the bytes of the last ones are not counted",
+        ];
+        let uncounted = self.given.uncounted.into_iter().zip(words).filter(|(count, _)| *count > 0);
+        section
+            .notes
+            .extend(uncounted.map(|(count, words)| format!("{} {words}", units::count(count as f64))));
         section
     }
 

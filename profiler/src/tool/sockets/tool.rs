@@ -118,18 +118,17 @@ impl Tool for Sockets {
 
     fn attach(&mut self, space: &mut Space, ground: &Ground, _: &Modules) -> Result<()> {
         announce_served_ports(self.base.probes()?, space.process.pid())?;
-        self.base.attach_once()?;
         self.states.attach_once(ground);
         self.states.begin(space.process.pid());
-        Ok(())
+        self.base.attach_once()
     }
 
     fn attached(&mut self, on: &mut Observation<'_>) -> Result<()> {
         if self.options.show_peers {
             on.files.show_peers();
         }
-        self.base.attached(on)?;
-        self.states.look(on.living_spaces())
+        self.states.look(on.living_spaces())?;
+        self.base.attached(on)
     }
 
     fn attached_line(&self, on: &Observation<'_>) -> String {
@@ -192,7 +191,7 @@ impl Tool for Sockets {
     }
 
     fn conclude(&mut self, on: &Observation<'_>) -> Result<Part> {
-        let (Read { counted, now_ns, .. }, mut part) = self.base.take_read::<Counter>()?;
+        let (Read { counted, counts, now_ns }, mut part) = self.base.take_read::<Counter>()?;
         let given = Given {
             counted: &counted,
             samples: &self.base.samples,
@@ -201,6 +200,8 @@ impl Tool for Sockets {
             datagrams: &self.datagrams,
             states: &self.states,
             options: &self.options,
+            uncounted: [Counter::RingGoesOn, Counter::MessagesBeyond]
+                .map(|counter| counts.get(counter.index()).copied().unwrap_or_default()),
             now_ns,
         };
         self.states.account(&mut part);

@@ -53,6 +53,8 @@ fn found(lines: &Lines, alive: &[Alive]) -> Vec<Finding> {
         label: &|_| Label::Known(Text::from("/srv/world.db")),
         alive,
         span_ns: (S, 61 * S),
+        before: &[],
+        misses_slow: false,
     })
 }
 
@@ -74,6 +76,19 @@ fn a_sync_on_a_thread_that_works_in_turns_is_a_stall() {
     let at = [2, 3, 11, 19, 20, 21, 48];
     let irregular = of(Operation::Fsync, slow(at.into_iter().map(|second| second * S), 90 * MS));
     assert_eq!(rules_of(&irregular, &[in_turns(60)]), [rules::WAIT_IN_LOOP, rules::TIME]);
+    let facts = Facts {
+        lines: &irregular,
+        row: &|_| Vec::new(),
+        caller: &|_| None,
+        label: &|_| Label::Known(Text::from("")),
+        alive: &[in_turns(60)],
+        span_ns: (S, 61 * S),
+        before: &[],
+        misses_slow: true,
+    };
+    let finding = &findings(&facts)[0];
+    assert!(finding.text.starts_with("STALL: at least 7 times thread tick"), "{}", finding.text);
+    assert_eq!(finding.evidence[0].value, Value::Estimate { value: 7.0, low: 7.0, high: None });
     // Another thread saves, or it takes no time, or it is no wait for a disk.
     let other = Alive { tid: 8, ..in_turns(60) };
     assert_eq!(rules_of(&of(Operation::Fsync, every(5_000)), &[other]), [rules::TIME]);
@@ -154,9 +169,11 @@ fn errors_and_operations_without_an_end_are_said() {
         label,
         alive: std::slice::from_ref(&stuck),
         span_ns: (S, 61 * S),
+        before: &[],
+        misses_slow: false,
     };
-    assert!(super::stuck(&facts(&of_kernel)).is_empty(), "it waits for the kernel to say something");
-    let found = found(&lines, &[stuck.clone()]);
+    assert!(trouble::stuck(&facts(&of_kernel)).is_empty(), "it waits for the kernel to say something");
+    let found = found(&lines, std::slice::from_ref(&stuck));
     let texts: Vec<&str> = found.iter().map(|finding| finding.text.as_str()).collect();
     assert_eq!(
         texts[..3],
@@ -206,7 +223,7 @@ fn the_documentation_has_every_rule_and_threshold() {
             rules::WAIT_IN_LOOP,
             vec![format!("{} ms", STALL_NS / MS), format!("{} % of a turn", STALL_SHARE * 100.0)],
         ),
-        (rules::STUCK, vec![format!("{} s", STUCK_FOR.as_secs())]),
+        (rules::STUCK, vec![format!("{} s", thresholds::STUCK_FOR.as_secs())]),
         (
             rules::SMALL_SYNCED_WRITES,
             vec![

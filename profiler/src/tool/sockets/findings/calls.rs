@@ -22,6 +22,8 @@ const EMPTY_SHARE: f64 = 0.9;
 const EMPTY_NS: f64 = 100e3;
 /// A thread sends too small messages if there are at least this many in each of its turns,
 const SENDS_PER_TURN: f64 = 100.0;
+/// more than this many for each message that it receives there: otherwise they are answers,
+const SENDS_PER_RECEIVE: u64 = 2;
 /// with no more than this many bytes on average,
 const SMALL_BYTES: f64 = 100.0;
 /// which take at least this long together, in nanoseconds.
@@ -42,7 +44,9 @@ pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
         for ((operation, thread), sum) in &line.threads {
             match operation {
                 Operation::Receive => findings.extend(polls(facts, what, thread, sum)),
-                Operation::Send => findings.extend(small_sends(facts, what, thread, sum)),
+                Operation::Send if !are_answers(line, thread, sum) => {
+                    findings.extend(small_sends(facts, what, thread, sum));
+                }
                 _ => {}
             }
         }
@@ -76,6 +80,12 @@ fn polls(facts: &Facts<'_>, what: &What, thread: &Text, sum: &Sum) -> Option<Fin
         .because("receives", Unit::Count, Value::Exact(sum.count))
         .because("not_ready", Unit::Count, Value::Exact(sum.not_ready));
     Some(finding)
+}
+
+/// Whether what a thread sends are answers to as many messages: there is nothing to put together.
+fn are_answers(line: &Line, thread: &Text, sent: &Sum) -> bool {
+    let received = line.threads.get(&(Operation::Receive, thread.clone()));
+    received.is_some_and(|received| sent.messages <= SENDS_PER_RECEIVE * received.messages)
 }
 
 /// A thread sends many small messages in each of its turns.
