@@ -77,7 +77,7 @@ fn every_operation_is_counted_for_its_file() {
     assert_same(&counted(&report, folder.path()), &books);
 }
 
-/// A container: a mount namespace whose root is another directory, in which everything is on a filesystem of its own.
+/// A container: a mount namespace whose root is an overlay over an image. Its mapped files are known, too.
 #[test]
 fn files_of_a_container_have_the_paths_that_they_have_there() {
     let Some(_live) = support::live() else { return };
@@ -86,8 +86,9 @@ fn files_of_a_container_have_the_paths_that_they_have_there() {
     let mut command = Command::new("unshare");
     command.args(["--mount", "--propagation", "private", "sh", "-e", "-c"]);
     command.arg(
-        "mount -t tmpfs none \"$1\"; cp \"$0\" \"$1/program\"; mkdir \"$1/world\" \"$1/outside\"; cd \"$1\"; \
-         pivot_root . outside; exec ./program /world",
+        "mount -t tmpfs none \"$1\"; cd \"$1\"; mkdir image own work root; mkdir image/world image/outside; cp \"$0\" image/program; \
+         mount -t overlay none -o lowerdir=image,upperdir=own,workdir=work root; cd root; pivot_root . outside; \
+         exec ./program /world",
     );
     let target = Workload::spawn_command({
         command.arg(&program).arg(folder.path());

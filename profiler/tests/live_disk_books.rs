@@ -13,7 +13,7 @@ use std::time::Instant;
 use support::account;
 use support::books;
 use support::compile::Build;
-use support::loop_device::{Frozen, Loop};
+use support::loop_device::{Frozen, Loop, wait_until_it_waits};
 use support::observer::Observer;
 use support::tables::{Row, exact, rows, word};
 use support::workload::{PATIENCE, Workload};
@@ -157,19 +157,6 @@ fn calls_are_those_that_strace_counts() {
     }
     target.say("quit");
     target.quit();
-}
-
-/// Waits until a process is in an uninterruptible sleep.
-fn wait_until_it_waits(pid: u32) {
-    let begun = Instant::now();
-    loop {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-        if stat.rsplit_once(") ").unwrap().1.starts_with('D') {
-            return;
-        }
-        assert!(begun.elapsed() < PATIENCE, "it does not wait: {stat}");
-        std::thread::yield_now();
-    }
 }
 
 /// What a call that names a path waits for is in the row of that path: it has no descriptor from which the file would be known.

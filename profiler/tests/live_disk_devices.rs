@@ -12,7 +12,7 @@ use support::account;
 use support::books;
 use support::calls::number;
 use support::compile::Build;
-use support::loop_device::{Broken, Frozen, Loop};
+use support::loop_device::{Broken, Frozen, Loop, wait_until_it_waits};
 use support::observer::Observer;
 use support::tables::{Row, exact, rows, word};
 use support::workload::{PATIENCE, Workload};
@@ -81,6 +81,40 @@ fn what_other_processes_read_and_write_is_beside_it() {
     assert_eq!([exact(row, "read_bytes"), exact(row, "written_bytes")], [37 * 4096, 28 * 4096]);
     other.say("quit");
     other.quit();
+    target.quit();
+}
+
+/// It waits for its disk already when the observation begins: so it has entered no call that would be seen.
+#[test]
+fn a_server_that_hangs_is_not_called_idle() {
+    let Some(_live) = support::live() else { return };
+    let device = Loop::new();
+    let mut target = Workload::spawn(&Build::c("frozen.c").build(), &[device.mount()]);
+    let first = |report: &Value| {
+        let first = &account::list(report, "findings")[0];
+        [&first["rule"], &first["text"]].map(|word| word.as_str().unwrap().to_owned())
+    };
+    let frozen = Frozen::new(&device);
+    target.say("append");
+    wait_until_it_waits(target.pid());
+    let report = Observer::attach("disk", target.pid(), &["--for", "5500ms"]).finish(PATIENCE).report(0);
+    account::assert_nothing_lost(&report);
+    let [rule, text] = first(&report);
+    assert_eq!(rule, "disk.stuck", "{text}");
+    let file = device.mount().join("log");
+    for words in ["thread frozen", "in write of", file.to_str().unwrap(), "since before the observation"] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    // If it ends meanwhile, it is not known what it did, and that is said.
+    let observer = Observer::attach("disk", target.pid(), &[]);
+    drop(frozen);
+    target.expect_line("append", PATIENCE);
+    let report = observer.interrupt().report(0);
+    let [rule, text] = first(&report);
+    assert_eq!(rule, "disk.incomplete", "{text}");
+    assert!(text.contains("what 1 call that was under way at the start did is not counted"), "{text}");
+    assert_eq!(account::outcome(&report, "sys_exit", "under_way_at_start"), 1);
+    target.say("quit");
     target.quit();
 }
 

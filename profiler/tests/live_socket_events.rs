@@ -97,12 +97,13 @@ fn overruns_are_the_kernels_and_a_reader_that_was_held_up_explains_them() {
         let (reader, writer) = (UdpSocket::bind(LOCAL).unwrap(), UdpSocket::bind(LOCAL).unwrap());
         network::set_option(reader.as_fd(), libc::SOL_SOCKET, libc::SO_RCVBUF, 8192);
         writer.connect(reader.local_addr().unwrap()).unwrap();
-        let (observer, tables) = (observe(&["--every", EVERY]), observe_with_tables());
+        let (observer, tables) = (observe(&["--every", EVERY]), observe_with_tables("sockets"));
         writer.send(b"first").unwrap();
         reader.recv(&mut [0; 8]).unwrap();
-        // The time without a read is what is tested: longer than a stall has to be.
+        writer.send(&[0; 512]).unwrap();
+        // The time in which something waits without a read is what is tested: longer than a stall has to be.
         thread::sleep(Duration::from_millis(23));
-        for _ in 0..SENT {
+        for _ in 1..SENT {
             writer.send(&[0; 512]).unwrap();
         }
         let dropped = u64::from(network::memory_of(reader.as_fd())[memory::DROPS]);
@@ -152,6 +153,39 @@ fn overruns_are_the_kernels_and_a_reader_that_was_held_up_explains_them() {
         let [row] = &queues[..] else { panic!("{queues:#?}") };
         assert_eq!(exact(row, "dropped"), dropped);
         assert_eq!(exact(row, "receive_queue_max"), number(&socket["events"], "queue_max"));
+    });
+}
+
+/// A reader that had nothing to read before was not held up, however long that was.
+#[test]
+fn a_burst_into_an_empty_queue_is_no_stall_of_its_reader() {
+    let Some(_live) = support::live() else { return };
+    network::alone(|| {
+        let (reader, writer) = (UdpSocket::bind(LOCAL).unwrap(), UdpSocket::bind(LOCAL).unwrap());
+        network::set_option(reader.as_fd(), libc::SOL_SOCKET, libc::SO_RCVBUF, 2304);
+        reader.set_nonblocking(true).unwrap();
+        writer.connect(reader.local_addr().unwrap()).unwrap();
+        let observer = observe(&["--every", EVERY]);
+        // Without this it is not known when it has read before the first burst.
+        writer.send(b"first").unwrap();
+        for _ in 0..7 {
+            while reader.recv(&mut [0; 1024]).is_ok() {}
+            // The time in which nothing waits is what is tested.
+            thread::sleep(Duration::from_millis(23));
+            for _ in 0..13 {
+                writer.send(&[0; 512]).unwrap();
+            }
+        }
+        let dropped = u64::from(network::memory_of(reader.as_fd())[memory::DROPS]);
+        assert!(dropped > 0);
+        let report = seen(observer);
+        nothing_lost(&report);
+        let socket = live(&report, &reader);
+        assert_eq!(number(&socket["overruns"], "dropped"), dropped);
+        if knows(&report, "reads of datagrams", Feature::ReadsOfSockets) {
+            assert_eq!(socket["overruns_cause"], "Load", "{socket:#}");
+            assert_eq!(number(&socket["overruns"], "in_stalls"), 0, "{socket:#}");
+        }
     });
 }
 

@@ -29,7 +29,7 @@ fn connects_and_lives_take_as_long_as_the_process_measures() {
         // SAFETY: a system call that takes numbers.
         assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 1) }, 0);
         let address = listener.local_addr().unwrap();
-        let tables = observe_with_tables();
+        let tables = observe_with_tables("sockets");
         let waiting: Vec<_> = (0..2).map(|_| TcpStream::connect(address).unwrap()).collect();
         let (connect_took, [life_least, life_most]) = thread::scope(|scope| {
             let late = scope.spawn(|| {
@@ -111,7 +111,7 @@ fn retransmits_are_those_that_the_kernel_counts() {
             run("tc", "qdisc add dev v0 root tbf rate 20mbit burst 5k limit 9k");
             say_ready.send(()).unwrap();
             hear.recv_timeout(PATIENCE).unwrap();
-            let (observer, tables) = (observe(&["--every", "100"]), observe_with_tables());
+            let (observer, tables) = (observe(&["--every", "100"]), observe_with_tables("sockets"));
             let mut stream = TcpStream::connect("10.77.0.2:4000").unwrap();
             let cookie = network::cookie(stream.as_fd());
             stream.write_all(&vec![7; BYTES]).unwrap();

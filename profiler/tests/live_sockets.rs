@@ -192,6 +192,27 @@ fn resets_count_for_the_side_that_sends_them_and_the_other() {
     assert_eq!(found.get(&served), Some(&expected("by_server", "by_client")), "{found:#?}");
 }
 
+/// One call that receives more messages than one can send, reads of the error queue, and connections that are reset before they are accepted.
+#[test]
+fn what_sockets_do_rarely_counts_for_what_it_is() {
+    let Some(_live) = support::live() else { return };
+    let (books, report) = run("edges.c");
+    let columns = ["received", "received_bytes", "sent", "accepted", "connected", "peeks"];
+    let mut found = table(&report, "services", "service", &columns, |_| true);
+    let mut expected = |service: &str, values: [u64; 6]| {
+        let of = found.remove(service).unwrap_or_else(|| panic!("no {service}"));
+        assert_eq!(columns.map(|column| of[column]), values, "{service}");
+    };
+    let [datagrams, bytes, refused, resets] =
+        ["datagrams", "bytes", "refused", "resets"].map(|name| number(&books, name));
+    // Both ends of the datagrams, and what is sent to nobody.
+    expected("udp, ports that the kernel chose", [datagrams, bytes, refused, 0, 0, refused]);
+    expected(&format!("udp to 127.0.0.1:{}", books["datagrams_port"]), [0, 0, datagrams, 0, 1, 0]);
+    expected(&format!("tcp :{}", books["gone_port"]), [0, 0, 0, resets, 0, 0]);
+    expected(&format!("tcp to 127.0.0.1:{}", books["gone_port"]), [0, 0, 0, 0, resets, 0]);
+    assert!(found.is_empty(), "{found:#?}");
+}
+
 /// Two processes in network namespaces of their own, neither of which is that of profiler.
 #[test]
 fn processes_in_other_network_namespaces_have_services_of_their_own() {

@@ -5,8 +5,11 @@ use std::fs;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
+
+use super::workload::PATIENCE;
 
 /// A filesystem of its own on a loop device, which is taken away when this is dropped.
 pub(crate) struct Loop {
@@ -113,5 +116,18 @@ impl Broken {
 impl Drop for Broken {
     fn drop(&mut self) {
         let _ = Command::new("losetup").args(["--detach", &self.device]).status();
+    }
+}
+
+/// Waits until a process is in an uninterruptible sleep.
+pub(crate) fn wait_until_it_waits(pid: u32) {
+    let begun = Instant::now();
+    loop {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        if stat.rsplit_once(") ").unwrap().1.starts_with('D') {
+            return;
+        }
+        assert!(begun.elapsed() < PATIENCE, "it does not wait: {stat}");
+        std::thread::yield_now();
     }
 }

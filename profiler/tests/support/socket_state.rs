@@ -25,9 +25,9 @@ pub(crate) fn observe(arguments: &[&str]) -> Observer {
     observer
 }
 
-/// Observes this process as users do.
-pub(crate) fn observe_with_tables() -> Observer {
-    Observer::attach("sockets", std::process::id(), &["--stacks", "none", "--show-peers"])
+/// Observes this process with a tool, as users do.
+pub(crate) fn observe_with_tables(tool: &str) -> Observer {
+    Observer::attach(tool, std::process::id(), &["--stacks", "none", "--show-peers"])
 }
 
 /// The only row of a table whose service has this name.

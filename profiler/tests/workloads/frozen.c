@@ -1,4 +1,4 @@
-/* frozen DIRECTORY: makes files there, and gives one another name or removes one each time it is told to, which it then says. */
+/* frozen DIRECTORY: makes files there, and gives one another name, removes one, or writes to one each time it is told to, which it then says. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -18,6 +18,8 @@ int main(int argc, char **argv)
     check(mkdir("inner", 0700) == 0, "mkdir");
     int inner = open("inner", O_RDONLY | O_DIRECTORY);
     check(inner >= 0, "inner");
+    int log = open("log", O_WRONLY | O_CREAT | O_APPEND, 0600);
+    check(log >= 0, "log");
     make("relative");
     make("inner/by_descriptor");
     make("absolute");
@@ -31,6 +33,8 @@ int main(int argc, char **argv)
             check(unlinkat(inner, "by_descriptor", 0) == 0, line);
         else if (strcmp(line, "unlink") == 0)
             check(unlink(absolute) == 0, line);
+        else if (strcmp(line, "append") == 0)
+            check(write(log, "a line\n", 7) == 7, line);
         else
             break;
         say("%s", line);

@@ -1,0 +1,87 @@
+/* edges: what sockets do rarely. At "go" it receives very many datagrams in one call, reads what became of datagrams that nobody took, and accepts
+ * connections that were reset before. It prints its books, says DONE, and waits for another line. */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <sys/socket.h>
+
+#include "files.h"
+#include "workload.h"
+
+enum { DATAGRAMS = 1511, BYTES = 3, REFUSED = 37, RESETS = 11 };
+
+static struct sockaddr_in at = {.sin_family = AF_INET};
+
+static int bound(int kind)
+{
+    socklen_t length = sizeof at;
+    int socket_of_kind = socket(AF_INET, kind, 0);
+    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    at.sin_port = 0;
+    check(bind(socket_of_kind, (struct sockaddr *)&at, length) == 0, "bind");
+    check(getsockname(socket_of_kind, (struct sockaddr *)&at, &length) == 0, "getsockname");
+    return socket_of_kind;
+}
+
+static int receive_many(void)
+{
+    static char data[DATAGRAMS][BYTES];
+    static struct iovec parts[DATAGRAMS];
+    static struct mmsghdr messages[DATAGRAMS];
+    int to = bound(SOCK_DGRAM), size = 8 << 20;
+    check(setsockopt(to, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof size) == 0, "room");
+    int from = socket(AF_INET, SOCK_DGRAM, 0);
+    check(connect(from, (struct sockaddr *)&at, sizeof at) == 0, "connect");
+    for (int i = 0; i < DATAGRAMS; i++) {
+        check(send(from, "abc", BYTES, 0) == BYTES, "send");
+        parts[i] = (struct iovec){data[i], BYTES};
+        messages[i].msg_hdr.msg_iov = &parts[i];
+        messages[i].msg_hdr.msg_iovlen = 1;
+    }
+    check(recvmmsg(to, messages, DATAGRAMS, 0, NULL) == DATAGRAMS, "recvmmsg");
+    return ntohs(at.sin_port);
+}
+
+static void read_what_became_of_them(void)
+{
+    int on = 1, closed = bound(SOCK_DGRAM), from = socket(AF_INET, SOCK_DGRAM, 0);
+    check(close(closed) == 0, "close");
+    check(setsockopt(from, IPPROTO_IP, IP_RECVERR, &on, sizeof on) == 0, "IP_RECVERR");
+    for (int i = 0; i < REFUSED; i++) {
+        char data[64], more[256];
+        struct iovec part = {data, sizeof data};
+        struct msghdr message = {
+            .msg_iov = &part, .msg_iovlen = 1, .msg_control = more, .msg_controllen = sizeof more};
+        check(sendto(from, "abcde", 5, 0, (struct sockaddr *)&at, sizeof at) == 5, "sendto");
+        check(recvmsg(from, &message, MSG_ERRQUEUE) == 5, "MSG_ERRQUEUE");
+    }
+}
+
+static int accept_what_is_gone(void)
+{
+    struct linger now = {.l_onoff = 1};
+    int listener = bound(SOCK_STREAM);
+    check(listen(listener, RESETS) == 0, "listen");
+    for (int i = 0; i < RESETS; i++) {
+        int client = socket(AF_INET, SOCK_STREAM, 0);
+        check(connect(client, (struct sockaddr *)&at, sizeof at) == 0, "connect");
+        check(setsockopt(client, SOL_SOCKET, SO_LINGER, &now, sizeof now) == 0 && close(client) == 0, "reset");
+        int server = accept(listener, NULL, NULL);
+        check(server >= 0 && close(server) == 0, "accept");
+    }
+    return ntohs(at.sin_port);
+}
+
+int main(void)
+{
+    say_ready();
+    if (!wait_for("go"))
+        return 0;
+    int datagrams = receive_many();
+    read_what_became_of_them();
+    int gone = accept_what_is_gone();
+    say("{\"datagrams_port\":%d,\"datagrams\":%d,\"bytes\":%d,\"refused\":%d,\"gone_port\":%d,\"resets\":%d}", datagrams,
+        DATAGRAMS, DATAGRAMS * BYTES, REFUSED, gone, RESETS);
+    say("DONE");
+    hear_line();
+    return 0;
+}
