@@ -177,6 +177,8 @@ wire! {
         pub own: [u64; OWN_NUMBERS],
         /// Times from there to the end of the next such wait, by bucket.
         pub turns: [u32; TURN_BUCKETS],
+        /// How long these were together, by bucket, in nanoseconds.
+        pub turns_ns: [u64; TURN_BUCKETS],
     }
 }
 

@@ -203,13 +203,17 @@ fn what_sockets_do_rarely_counts_for_what_it_is() {
         let of = found.remove(service).unwrap_or_else(|| panic!("no {service}"));
         assert_eq!(columns.map(|column| of[column]), values, "{service}");
     };
-    let [datagrams, bytes, refused, resets] =
-        ["datagrams", "bytes", "refused", "resets"].map(|name| number(&books, name));
+    let [datagrams, bytes, refused, resets, nobody] =
+        ["datagrams", "bytes", "refused", "resets", "nobody"].map(|name| number(&books, name));
     // Both ends of the datagrams, and what is sent to nobody.
     expected("udp, ports that the kernel chose", [datagrams, bytes, refused, 0, 0, refused]);
     expected(&format!("udp to 127.0.0.1:{}", books["datagrams_port"]), [0, 0, datagrams, 0, 1, 0]);
     expected(&format!("tcp :{}", books["gone_port"]), [0, 0, 0, resets, 0, 0]);
     expected(&format!("tcp to 127.0.0.1:{}", books["gone_port"]), [0, 0, 0, 0, resets, 0]);
+    // Each has begun, as far as the call knows.
+    expected(&format!("tcp to 127.0.0.1:{}", books["nobody_port"]), [0, 0, 0, 0, nobody, 0]);
+    // It was closed without a peer.
+    expected("tcp, not connected", [0; 6]);
     assert!(found.is_empty(), "{found:#?}");
 }
 

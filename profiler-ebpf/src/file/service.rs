@@ -69,6 +69,8 @@ struct Looked {
     peer: u64,
     /// Whether a call has accepted it.
     accepted: u64,
+    /// Whether a call has just asked to connect it.
+    anew: u64,
 }
 
 #[map]
@@ -185,6 +187,7 @@ pub fn find(path: u64, anew: bool, accepted: bool, now_ns: u64) -> (u32, u64) {
         let _ =
             bpf_probe_read_kernel((&raw mut (*looked).sock).cast(), SOCK_BYTES as u32, sock as *const c_void);
         (*looked).accepted = accepted.into();
+        (*looked).anew = anew.into();
         describe(looked, sock);
         (*looked).peer = if anew && (*looked).new.addresses.remote_port == 0 { wanted_peer() } else { 0 };
         if let Some(known) = socket(inode)
@@ -257,7 +260,8 @@ fn number(inode: u64) -> u32 {
         let peer = (*looked).peer;
         if peer != 0 {
             socket::read_peer(peer, addresses);
-        } else if let Some(known) = socket(inode)
+        } else if (*looked).anew == 0
+            && let Some(known) = socket(inode)
             && has_ended(addresses)
         {
             // It has ended, and no longer shows what it was.

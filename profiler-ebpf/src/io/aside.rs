@@ -2,12 +2,11 @@
 
 use aya_ebpf::{macros::map, maps::PerCpuArray};
 use profiler_common::{
-    io::{IoCounter as _, IoThread, LOST, OF_OTHER_KIND},
+    io::{IoThread, LOST, OF_OTHER_KIND},
     record::NO_STACK,
 };
 
 use super::{IO_STACKS, IoTool, cells, sample};
-use crate::ledger::count;
 
 /// The record of an operation that is counted: it has no thread of its own.
 #[map]

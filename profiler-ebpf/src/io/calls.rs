@@ -334,9 +334,10 @@ unsafe fn turn(thread: *mut IoThread) {
         let before_ns = (*thread).turned_ns;
         (*thread).turned_ns = now_ns;
         if before_ns != 0 {
-            let bucket = 63 - (now_ns.wrapping_sub(before_ns) | 1).leading_zeros();
-            let place = (&raw mut (*thread).turns).cast::<u32>().add(opaque(bucket.into()) as usize & 63);
-            *place += 1;
+            let turn_ns = now_ns.wrapping_sub(before_ns);
+            let bucket = opaque((63 - (turn_ns | 1).leading_zeros()).into()) as usize & 63;
+            *(&raw mut (*thread).turns).cast::<u32>().add(bucket) += 1;
+            *(&raw mut (*thread).turns_ns).cast::<u64>().add(bucket) += turn_ns;
         }
     }
 }

@@ -276,6 +276,7 @@ unsafe fn forget_turns(thread: *mut IoThread) {
         }
         for bucket in 0..TURN_BUCKETS {
             (&raw mut (*thread).turns).cast::<u32>().add(bucket).write_volatile(0);
+            (&raw mut (*thread).turns_ns).cast::<u64>().add(bucket).write_volatile(0);
         }
     }
 }

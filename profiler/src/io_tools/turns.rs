@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use profiler_common::io::TURN_BUCKETS;
+use crate::observe::io::TurnCounts;
 
 /// A thread works in turns if it does so at least this often,
 const LEAST_PER_S: f64 = 4.0;
@@ -16,69 +16,63 @@ const LEAST_TURNS: u32 = 5;
 /// The turns of a thread.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Turns {
-    /// Their usual length, in nanoseconds: within a factor of two.
+    /// Their mean length, in nanoseconds, without those that are far longer or shorter than most.
     pub(crate) usual_ns: u64,
     /// How many there were.
     pub(crate) count: u32,
 }
 
-/// The turns of a thread that works in regular ones. `turns`: how many there were, by power of two of nanoseconds.
-pub(crate) fn regular(turns: &[u32; TURN_BUCKETS], observed: Duration) -> Option<Turns> {
-    // A loop that looks for input without waiting ends a turn each time.
-    let mut turns = *turns;
-    turns.iter_mut().take(LEAST_TURN_NS.ilog2() as usize).for_each(|count| *count = 0);
-    let all: u64 = turns.iter().map(|count| u64::from(*count)).sum();
-    let (at, pair) = turns
-        .windows(2)
-        .map(|pair| pair.iter().map(|count| u64::from(*count)).sum::<u64>())
-        .enumerate()
-        .max_by_key(|(at, count)| (*count, *at))?;
-    let of = |bucket: usize| turns.get(bucket).copied().unwrap_or_default();
-    // The middle of a bucket.
-    let middle = |bucket: usize| (1.5 * 2f64.powi(bucket as i32)) as u64;
-    let longer = of(at + 1) >= of(at);
-    let usual_ns = middle(if longer { at + 1 } else { at });
-    let in_turns_ns =
-        u64::from(of(at)).saturating_mul(middle(at)) + u64::from(of(at + 1)).saturating_mul(middle(at + 1));
-    let is_regular = pair >= LEAST_TURNS.into()
-        && pair as f64 >= REGULAR * all as f64
-        && usual_ns >= LEAST_TURN_NS
-        && pair as f64 >= LEAST_PER_S * observed.as_secs_f64()
-        && in_turns_ns as f64 >= REGULAR * observed.as_nanos() as f64 / 2.0;
-    is_regular.then_some(Turns { usual_ns, count: pair as u32 })
+/// The turns of a thread that works in regular ones.
+pub(crate) fn regular(turns: &TurnCounts, observed: Duration) -> Option<Turns> {
+    // A loop that looks for input without waiting ends a turn each time: those are left out.
+    let first = LEAST_TURN_NS.ilog2() as usize;
+    let count = turns.count.get(first..)?;
+    let ns = turns.ns.get(first..)?;
+    let all: u64 = count.iter().map(|count| u64::from(*count)).sum();
+    let pairs = count.windows(2).zip(ns.windows(2));
+    let (most, took_ns) = pairs
+        .map(|(count, ns)| (count.iter().map(|count| u64::from(*count)).sum::<u64>(), ns.iter().sum::<u64>()))
+        .max_by_key(|(count, ns)| (*count, *ns))?;
+    let is_regular = most >= LEAST_TURNS.into()
+        && most as f64 >= REGULAR * all as f64
+        && took_ns >= LEAST_TURN_NS * most
+        && most as f64 >= LEAST_PER_S * observed.as_secs_f64()
+        && took_ns as f64 >= REGULAR * observed.as_nanos() as f64 / 2.0;
+    is_regular.then_some(Turns { usual_ns: took_ns / most.max(1), count: most as u32 })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const US: u64 = 1_000;
+
+    fn of_us(turns: &[(u64, u32)]) -> Option<Turns> {
+        let counts = turns.iter().fold(TurnCounts::NONE, |counts, (us, count)| counts.and(*count, us * US));
+        regular(&counts, Duration::from_secs(10))
+    }
+
     fn of(turns: &[(u64, u32)]) -> Option<Turns> {
-        let mut buckets = [0; TURN_BUCKETS];
-        for (ms, count) in turns {
-            buckets[(ms * 1_000_000).ilog2() as usize] += count;
-        }
-        regular(&buckets, Duration::from_secs(10))
+        let turns: Vec<(u64, u32)> = turns.iter().map(|(ms, count)| (ms * 1_000, *count)).collect();
+        of_us(&turns)
     }
 
     #[test]
     fn a_loop_at_a_fixed_rate_works_in_turns() {
-        let turns = of(&[(50, 190), (120, 4)]).unwrap();
-        assert!((25_000_000..100_000_000).contains(&turns.usual_ns) && turns.count == 194, "{turns:?}");
+        // Those that are a little longer count, those that are far longer do not.
+        assert_eq!(of(&[(50, 190), (100, 10)]), Some(Turns { usual_ns: 52_500 * US, count: 200 }));
+        assert_eq!(of(&[(50, 190), (150, 4)]), Some(Turns { usual_ns: 50_000 * US, count: 190 }));
         // On both sides of a power of two.
-        assert!(of(&[(33, 150), (34, 150)]).is_some());
-        assert!(of(&[(16, 600)]).is_some() && of(&[(1, 9_000)]).is_some());
+        assert_eq!(of(&[(33, 150), (34, 150)]), Some(Turns { usual_ns: 33_500 * US, count: 300 }));
+        assert_eq!(of_us(&[(16_667, 600)]), Some(Turns { usual_ns: 16_667 * US, count: 600 }));
+        assert!(of(&[(1, 9_000)]).is_some());
     }
 
     #[test]
     fn a_loop_that_looks_for_input_without_waiting_does_too() {
-        let mut buckets = [0; TURN_BUCKETS];
-        for (us, count) in [(20, 1_000), (50_000, 190)] {
-            buckets[(us * 1_000u64).ilog2() as usize] += count;
-        }
-        let turns = regular(&buckets, Duration::from_secs(10)).unwrap();
-        assert!((25_000_000..100_000_000).contains(&turns.usual_ns) && turns.count == 190, "{turns:?}");
-        buckets[50_000_000u64.ilog2() as usize] = 0;
-        assert_eq!(regular(&buckets, Duration::from_secs(10)), None, "it only polls");
+        let turns = of_us(&[(20, 1_000), (50_000, 190)]);
+        assert_eq!(turns, Some(Turns { usual_ns: 50_000 * US, count: 190 }));
+        assert_eq!(of_us(&[(20, 400_000)]), None, "it only polls");
     }
 
     #[test]

@@ -1,5 +1,5 @@
-/* edges: what sockets do rarely. At "go" it receives very many datagrams in one call, reads what became of datagrams that nobody took, and accepts
- * connections that were reset before. It prints its books, says DONE, and waits for another line. */
+/* edges: what sockets do rarely. At "go" it receives very many datagrams in one call, reads what became of datagrams that nobody took, accepts
+ * connections that were reset before, and connects to nobody without waiting. It prints its books, says DONE, and waits for another line. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <sys/socket.h>
@@ -7,7 +7,7 @@
 #include "files.h"
 #include "workload.h"
 
-enum { DATAGRAMS = 1511, BYTES = 3, REFUSED = 37, RESETS = 11 };
+enum { DATAGRAMS = 1511, BYTES = 3, REFUSED = 37, RESETS = 11, NOBODY = 13 };
 
 static struct sockaddr_in at = {.sin_family = AF_INET};
 
@@ -71,6 +71,17 @@ static int accept_what_is_gone(void)
     return ntohs(at.sin_port);
 }
 
+static int ask_nobody(void)
+{
+    int listener = bound(SOCK_STREAM);
+    check(close(listener) == 0, "close");
+    for (int i = 0; i < NOBODY; i++) {
+        int client = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        check(connect(client, (struct sockaddr *)&at, sizeof at) < 0 && close(client) == 0, "nobody");
+    }
+    return ntohs(at.sin_port);
+}
+
 int main(void)
 {
     say_ready();
@@ -79,7 +90,7 @@ int main(void)
     int datagrams = receive_many();
     read_what_became_of_them();
     int gone = accept_what_is_gone();
-    say("{\"datagrams_port\":%d,\"datagrams\":%d,\"bytes\":%d,\"refused\":%d,\"gone_port\":%d,\"resets\":%d}", datagrams,
+    say("{\"nobody_port\":%d,\"nobody\":%d,\"datagrams_port\":%d,\"datagrams\":%d,\"bytes\":%d,\"refused\":%d,\"gone_port\":%d,\"resets\":%d}", ask_nobody(), NOBODY, datagrams,
         DATAGRAMS, DATAGRAMS * BYTES, REFUSED, gone, RESETS);
     say("DONE");
     hear_line();

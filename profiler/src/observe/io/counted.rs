@@ -113,6 +113,29 @@ impl Sum {
     }
 }
 
+/// Times from the end of a wait to the end of the next one, by power of two of nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TurnCounts {
+    /// How many there were,
+    pub(crate) count: [u32; TURN_BUCKETS],
+    /// and how long they were together.
+    pub(crate) ns: [u64; TURN_BUCKETS],
+}
+
+#[cfg(test)]
+impl TurnCounts {
+    /// There were none.
+    pub(crate) const NONE: TurnCounts = TurnCounts { count: [0; TURN_BUCKETS], ns: [0; TURN_BUCKETS] };
+
+    /// With so many more of this length.
+    pub(crate) fn and(mut self, count: u32, each_ns: u64) -> TurnCounts {
+        let bucket = each_ns.ilog2() as usize;
+        self.count[bucket] += count;
+        self.ns[bucket] += u64::from(count) * each_ns;
+        self
+    }
+}
+
 /// A thread that has not ended.
 #[derive(Clone, Debug)]
 pub(crate) struct Alive {
@@ -127,8 +150,7 @@ pub(crate) struct Alive {
     pub(crate) now: Option<(u32, u32, u64)>,
     /// What the tool keeps of the thread.
     pub(crate) own: [u64; OWN_NUMBERS],
-    /// Times from the end of a wait to the end of the next one, by power of two of nanoseconds.
-    pub(crate) turns: [u32; TURN_BUCKETS],
+    pub(crate) turns: TurnCounts,
 }
 
 /// Everything that was counted so far.
@@ -202,7 +224,7 @@ pub(super) fn threads(probes: &Probes) -> Result<Vec<Alive>> {
             walk_ns: thread.walk_ns,
             now: under_way(&thread),
             own: thread.own,
-            turns: thread.turns,
+            turns: TurnCounts { count: thread.turns, ns: thread.turns_ns },
         });
     }
     Ok(alive)

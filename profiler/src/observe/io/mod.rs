@@ -13,7 +13,7 @@ mod seconds;
 
 pub(crate) use self::{
     connections::{Connection, Connections, HeldBack, Lives, announce_served_ports},
-    counted::{Alive, Counted, Sum, comm},
+    counted::{Alive, Counted, Sum, TurnCounts, comm},
     datagrams::{Datagrams, Exchange},
     left_out::{LeftOut, NO_RING, Optional, note_unknown, unknown},
     probes::{Limits, Probes, Setting, Shape},

@@ -1,8 +1,9 @@
 //! Findings from facts that are made up: each fault, and what looks like it and is none.
 
-use profiler_common::io::{OWN_NUMBERS, TURN_BUCKETS};
+use profiler_common::io::OWN_NUMBERS;
 
 use super::*;
+use crate::observe::io::TurnCounts;
 
 const S: u64 = 1_000_000_000;
 const MS: u64 = 1_000_000;
@@ -28,8 +29,6 @@ fn slow(times_ns: impl Iterator<Item = u64>, duration_ns: u64) -> Line {
 
 /// A thread that works in turns of 50 ms, for as many seconds.
 fn in_turns(seconds: u32) -> Alive {
-    let mut turns = [0; TURN_BUCKETS];
-    turns[25] = 20 * seconds;
     Alive {
         tid: 7,
         tgid: 7,
@@ -40,7 +39,7 @@ fn in_turns(seconds: u32) -> Alive {
         walk_ns: 0,
         now: None,
         own: [0; OWN_NUMBERS],
-        turns,
+        turns: TurnCounts::NONE.and(20 * seconds, 50 * MS),
     }
 }
 
@@ -92,7 +91,7 @@ fn a_sync_on_a_thread_that_works_in_turns_is_a_stall() {
     // Another thread saves, or it takes no time, or it is no wait for a disk.
     let other = Alive { tid: 8, ..in_turns(60) };
     assert_eq!(rules_of(&of(Operation::Fsync, every(5_000)), &[other]), [rules::TIME]);
-    let idle = Alive { turns: [0; TURN_BUCKETS], ..in_turns(60) };
+    let idle = Alive { turns: TurnCounts::NONE, ..in_turns(60) };
     assert_eq!(rules_of(&of(Operation::Fsync, every(5_000)), &[idle]), [rules::TIME]);
     assert_eq!(rules_of(&of(Operation::Stat, every(5_000)), &[in_turns(60)]), [rules::TIME]);
     let fast = slow((0..12).map(|beat| beat * 5 * S), STALL_NS - 1);

@@ -63,7 +63,7 @@ fn thread(turns: u64, answers: u64, each_ns: u64) -> Alive {
         walk_ns: 0,
         now: None,
         own,
-        turns: [0; profiler_common::io::TURN_BUCKETS],
+        turns: crate::observe::io::TurnCounts::NONE,
     }
 }
 

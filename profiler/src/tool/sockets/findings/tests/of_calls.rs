@@ -1,9 +1,7 @@
 //! Findings of calls.
 
-use profiler_common::io::TURN_BUCKETS;
-
 use super::*;
-use crate::stats::Histogram;
+use crate::{observe::io::TurnCounts, stats::Histogram};
 
 /// What a thread has done with one service in the time of the observation.
 fn done(operation: Operation, sum: Sum) -> Line {
@@ -22,11 +20,26 @@ fn a_thread_that_receives_nothing_all_the_time_is_found() {
 
 /// A thread with so many turns of 50 ms.
 fn turning(turns: u32) -> Alive {
-    let mut of = thread(0, 0, 0);
-    let mut lengths = [0; TURN_BUCKETS];
-    lengths[50_000_000u64.ilog2() as usize] = turns;
-    of.turns = lengths;
-    of
+    Alive { turns: TurnCounts::NONE.and(turns, 50_000_000), ..thread(0, 0, 0) }
+}
+
+/// A burst of requests to a server that is idle otherwise: it answers each of them.
+#[test]
+fn answers_to_as_many_messages_are_no_small_sends() {
+    let of = |received| {
+        let sum = |messages| Sum {
+            count: messages,
+            messages,
+            bytes: 5 * messages,
+            total_ns: 200_000_000,
+            ..Sum::default()
+        };
+        let mut line = done(Operation::Send, sum(20_000));
+        line.threads.insert((Operation::Receive, Text::from("tick")), sum(received));
+        rules_of(line, &[turning(200)])
+    };
+    assert!(of(10_000).is_empty());
+    assert_eq!(of(9_999), [rules::SMALL_SENDS], "it sends more than it is asked for");
 }
 
 #[test]
