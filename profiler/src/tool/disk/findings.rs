@@ -3,7 +3,10 @@
 pub(super) mod thresholds;
 mod trouble;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use self::thresholds::{
     LEAST_OPENS, LEAST_SMALL, OPENS_PER_S, SMALL_BYTES, SMALL_PER_S, STALL_NS, STALL_SHARE, WRITES_PER_SYNC,
@@ -53,8 +56,10 @@ impl Facts<'_> {
 
 /// All findings, the most important first.
 pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
-    let mut stalls = stalls(facts);
+    let (mut stalls, mut others): (Vec<_>, Vec<_>) =
+        stalls(facts).into_iter().partition(|stall| stall.turns.is_some());
     stalls.sort_by_key(|stall| std::cmp::Reverse((stall.period.is_some(), stall.total_ns)));
+    others.sort_by_key(|stall| std::cmp::Reverse(stall.total_ns));
     let mut findings: Vec<Finding> =
         stalls.iter().filter(|stall| stall.period.is_some()).map(|stall| stall.finding(facts)).collect();
     findings.extend(trouble::failures(facts));
@@ -64,6 +69,10 @@ pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
     let (pointless, usual): (Vec<_>, Vec<_>) =
         reread(facts).into_iter().partition(|finding| finding.severity == Severity::Problem);
     findings.extend(pointless);
+    // The longest of each thread: a save writes, syncs and renames.
+    let mut seen = BTreeSet::new();
+    others.retain(|stall| seen.insert(stall.thread.tid));
+    findings.extend(others.iter().map(|stall| stall.finding(facts)));
     findings.push(time(facts));
     findings.extend(usual);
     findings
@@ -76,12 +85,13 @@ fn named(file: &Label) -> Phrase {
     }
 }
 
-/// A thread that works in turns waits for a file.
+/// A thread waits for a file.
 struct Stall<'a> {
     what: &'a What,
     line: &'a Line,
     thread: &'a Alive,
-    turns: Turns,
+    /// If it works in turns.
+    turns: Option<Turns>,
     /// Its stalls there.
     count: usize,
     total_ns: u64,
@@ -90,24 +100,23 @@ struct Stall<'a> {
     period: Option<Period>,
 }
 
-/// Stalls of threads that work in turns: in syncs, in faults of mapped files, in writes, and in reads for which a device was asked.
+/// Stalls of threads that work in turns, and those of others that have a period: in syncs, in faults of mapped files, in writes, and in reads
+/// for which a device was asked.
 fn stalls<'a>(facts: &Facts<'a>) -> Vec<Stall<'a>> {
     let mut stalls = Vec::new();
-    let regular: Vec<(&Alive, Turns)> = facts
-        .alive
-        .iter()
-        .filter_map(|thread| Some((thread, regular(&thread.turns, facts.length())?)))
-        .collect();
+    let threads: Vec<(&Alive, Option<Turns>)> =
+        facts.alive.iter().map(|thread| (thread, regular(&thread.turns, facts.length()))).collect();
     for (what, line) in facts.lines {
         let is_read = what.operation == Operation::Read;
         let may_wait = what.operation.is_sync()
             || is_read
             || matches!(what.operation, Operation::Write | Operation::Fault);
-        for (thread, turns) in regular.iter().filter(|_| may_wait) {
+        for (thread, turns) in threads.iter().filter(|_| may_wait) {
             if thread.space != what.space {
                 continue;
             }
-            let least_ns = STALL_NS.max((turns.usual_ns as f64 * STALL_SHARE) as u64);
+            let of_turn = turns.map_or(0.0, |turns| turns.usual_ns as f64 * STALL_SHARE);
+            let least_ns = STALL_NS.max(of_turn as u64);
             let own = |moment: &&Moment| {
                 moment.waits
                     && moment.tid == thread.tid
@@ -125,6 +134,9 @@ fn stalls<'a>(facts: &Facts<'a>) -> Vec<Stall<'a>> {
                 Verdict::Periodic(period) => Some(period),
                 Verdict::TooFew { .. } | Verdict::NotPeriodic { .. } => None,
             };
+            if turns.is_none() && period.is_none() {
+                continue;
+            }
             let (count, total_ns) = (own.len(), durations().sum());
             stalls.push(Stall {
                 what,
@@ -147,6 +159,9 @@ impl Stall<'_> {
         let (low, high) = (units::nanos(self.shortest_ns as f64), units::nanos(self.longest_ns as f64));
         let took = if low == high { high } else { format!("{low} to {high}") };
         let often = match &self.period {
+            Some(period) if self.turns.is_none() => {
+                format!("Every {} thread ", units::nanos(period.period_ns.value))
+            }
             Some(period) => format!("STALL: every {} thread ", units::nanos(period.period_ns.value)),
             None if facts.misses_slow => {
                 format!("STALL: at least {} thread ", units::plural(self.count, "time", "times"))
@@ -157,14 +172,13 @@ impl Stall<'_> {
             true => Value::Estimate { value: count as f64, low: count as f64, high: None },
             false => Value::Exact(count),
         };
-        let turn = units::nanos(self.turns.usual_ns as f64);
+        let in_turns = self.turns.map_or_else(String::new, |turns| {
+            format!(", which works in turns of about {},", units::nanos(turns.usual_ns as f64))
+        });
         let mut sentence = vec![
             Phrase::Plain(often),
             Phrase::Name(self.thread.name.clone()),
-            Phrase::Plain(format!(
-                ", which works in turns of about {turn}, waits {took} in {} of ",
-                self.what.operation.name()
-            )),
+            Phrase::Plain(format!("{in_turns} waits {took} in {} of ", self.what.operation.name())),
             named(&self.what.file),
         ];
         if let Some(caller) = (facts.caller)(self.line) {
@@ -174,14 +188,21 @@ impl Stall<'_> {
             Some(period) => format!("; {}.", manner(period)),
             None => ".".to_owned(),
         }));
-        let rule = if self.period.is_some() { rules::PERIODIC_STALL } else { rules::WAIT_IN_LOOP };
-        let finding = Finding::new(rule, Severity::Problem, sentence)
+        let (rule, severity) = match (self.turns, &self.period) {
+            (None, _) => (rules::PERIODIC, Severity::Info),
+            (_, Some(_)) => (rules::PERIODIC_STALL, Severity::Problem),
+            (_, None) => (rules::WAIT_IN_LOOP, Severity::Problem),
+        };
+        let finding = Finding::new(rule, severity, sentence)
             .on((facts.row)(self.what))
             .because("stalls", Unit::Count, counted(self.count as u64))
             .because("total_ns", Unit::Nanos, counted(self.total_ns))
             .because("longest_ns", Unit::Nanos, counted(self.longest_ns))
-            .because("turn_ns", Unit::Nanos, Value::Exact(self.turns.usual_ns))
             .because("thread", Unit::None, Value::Exact(self.thread.tid.into()));
+        let finding = match self.turns {
+            Some(turns) => finding.because("turn_ns", Unit::Nanos, Value::known(turns.usual_ns as f64)),
+            None => finding,
+        };
         match &self.period {
             Some(period) => finding
                 .because(

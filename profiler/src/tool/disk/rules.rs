@@ -18,6 +18,8 @@ pub(super) const ENDED: &str = "disk.ended";
 pub(super) const INCOMPLETE: &str = "disk.incomplete";
 /// Operations on a file stall a thread again and again, on a period.
 pub(super) const PERIODIC_STALL: &str = "disk.periodic_stall";
+/// Operations on a file take long again and again, on a period, on a thread that does not work in turns.
+pub(super) const PERIODIC: &str = "disk.periodic";
 /// A thread that works in regular turns waits for a disk.
 pub(super) const WAIT_IN_LOOP: &str = "disk.wait_in_loop";
 /// A file is synced after each of many small writes.
@@ -47,7 +49,7 @@ pub(super) const TERMS: Terms = Terms {
 
 /// Every rule.
 #[cfg(test)]
-pub(super) const ALL: [&str; 14] = [
+pub(super) const ALL: [&str; 15] = [
     TIME,
     NOTHING_SEEN,
     HALTED,
@@ -56,6 +58,7 @@ pub(super) const ALL: [&str; 14] = [
     ENDED,
     INCOMPLETE,
     PERIODIC_STALL,
+    PERIODIC,
     WAIT_IN_LOOP,
     SMALL_SYNCED_WRITES,
     REREAD,

@@ -92,7 +92,13 @@ fn a_sync_on_a_thread_that_works_in_turns_is_a_stall() {
     let other = Alive { tid: 8, ..in_turns(60) };
     assert_eq!(rules_of(&of(Operation::Fsync, every(5_000)), &[other]), [rules::TIME]);
     let idle = Alive { turns: TurnCounts::NONE, ..in_turns(60) };
-    assert_eq!(rules_of(&of(Operation::Fsync, every(5_000)), &[idle]), [rules::TIME]);
+    let saver = found(&of(Operation::Fsync, every(5_000)), &[idle]);
+    assert_eq!((saver[0].rule.as_ref(), saver[0].severity), (rules::PERIODIC, Severity::Info));
+    let text = &saver[0].text;
+    assert!(
+        text.starts_with("Every 5.0 s thread tick waits 90 ms in fsync of /srv/world.db, called by"),
+        "{text}"
+    );
     assert_eq!(rules_of(&of(Operation::Stat, every(5_000)), &[in_turns(60)]), [rules::TIME]);
     let fast = slow((0..12).map(|beat| beat * 5 * S), STALL_NS - 1);
     assert_eq!(rules_of(&of(Operation::Fsync, fast), &[in_turns(60)]), [rules::TIME]);
