@@ -50,7 +50,9 @@ pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
                 _ => {}
             }
         }
-        findings.extend(late_answers(facts, what, line));
+        // A target may let its clients wait for news: that is no fault by itself.
+        let kinds = [(Operation::TurnAround, Severity::Problem), (Operation::Answer, Severity::Info)];
+        findings.extend(kinds.into_iter().filter_map(|kind| late_answers(facts, what, line, kind)));
     }
     findings
 }
@@ -125,9 +127,14 @@ fn small_sends(facts: &Facts<'_>, what: &What, thread: &Text, sum: &Sum) -> Opti
     Some(finding)
 }
 
-/// Some answers of a service that is called take far longer than others.
-fn late_answers(facts: &Facts<'_>, what: &What, line: &Line) -> Option<Finding> {
-    let answers = line.of(Operation::TurnAround);
+/// Some answers take far longer than others: those of a service that is called, or those that the target gives.
+fn late_answers(
+    facts: &Facts<'_>,
+    what: &What,
+    line: &Line,
+    (kind, severity): (Operation, Severity),
+) -> Option<Finding> {
+    let answers = line.of(kind);
     let durations = answers.durations()?;
     let usual_ns = durations.quantile(0.5)?.middle();
     let late_ns = LATE_NS.max(LATE_RATIO * usual_ns);
@@ -136,7 +143,7 @@ fn late_answers(facts: &Facts<'_>, what: &What, line: &Line) -> Option<Finding> 
     if late < LEAST_LATE || share < LATE_SHARE {
         return None;
     }
-    let thread = line.threads.iter().filter(|((operation, _), _)| *operation == Operation::TurnAround);
+    let thread = line.threads.iter().filter(|((operation, _), _)| *operation == kind);
     let thread = thread.max_by_key(|(_, sum)| sum.total_ns);
     let mut sentence = vec![
         Phrase::plain("Some answers of "),
@@ -153,12 +160,17 @@ fn late_answers(facts: &Facts<'_>, what: &What, line: &Line) -> Option<Finding> 
         Some(((_, thread), sum)) => sentence.extend([
             Phrase::plain(". Thread "),
             Phrase::Name(thread.clone()),
-            Phrase::Plain(format!(" waited {} for answers in all.", units::nanos(sum.total_ns as f64))),
+            Phrase::Plain(match kind {
+                Operation::Answer => {
+                    format!(" took {} for its answers in all.", units::nanos(sum.total_ns as f64))
+                }
+                _ => format!(" waited {} for answers in all.", units::nanos(sum.total_ns as f64)),
+            }),
         ]),
         None => sentence.push(Phrase::plain(".")),
     }
-    let finding = Finding::new(rules::LATE_ANSWERS, Severity::Problem, sentence)
-        .on((facts.rows)(what, Operation::TurnAround))
+    let finding = Finding::new(rules::LATE_ANSWERS, severity, sentence)
+        .on((facts.rows)(what, kind))
         .because("late", Unit::Count, Value::Exact(late))
         .because("answers", Unit::Count, Value::Exact(answers.count))
         .because("answers_ns", Unit::Nanos, Value::Exact(answers.total_ns))

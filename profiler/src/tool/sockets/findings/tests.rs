@@ -23,8 +23,8 @@ fn rules_of(line: Line, alive: &[Alive]) -> Vec<String> {
     found(line, &[], alive).into_iter().map(|(rule, _)| rule).collect()
 }
 
-/// The rules and sentences that are found on one service with these sockets and threads.
-fn found(line: Line, tracked: &[&Tracked], alive: &[Alive]) -> Vec<(String, String)> {
+/// What is found on one service with these sockets and threads, without what is always said.
+fn all_of(line: Line, tracked: &[&Tracked], alive: &[Alive]) -> Vec<Finding> {
     let what = What { space: 0, service: Label::Known(Text::from(NAME)) };
     let of = OfService { tracked: tracked.to_vec(), others: Vec::new() };
     let sockets = ByService::from([(what.clone(), of)]);
@@ -40,11 +40,16 @@ fn found(line: Line, tracked: &[&Tracked], alive: &[Alive]) -> Vec<(String, Stri
         function: &|_, _| None,
         length: LENGTH,
     };
-    let found = findings(&facts);
-    assert_eq!(found.last().unwrap().rule, rules::TRAFFIC, "it comes last");
+    let mut found = findings(&facts);
     assert!(found.iter().all(|finding| rules::ALL.contains(&&*finding.rule) && !finding.rows.is_empty()));
-    let words = |finding: &Finding| (finding.rule.to_string(), finding.text.to_string());
-    found.iter().take(found.len() - 1).map(words).collect()
+    assert_eq!(found.pop().unwrap().rule, rules::TRAFFIC, "it comes last");
+    found
+}
+
+/// The rules and sentences of them.
+fn found(line: Line, tracked: &[&Tracked], alive: &[Alive]) -> Vec<(String, String)> {
+    let all = all_of(line, tracked, alive).into_iter();
+    all.map(|finding| (finding.rule.to_string(), finding.text)).collect()
 }
 
 /// A thread that was in so many turns, with so many answers in each, of this length.

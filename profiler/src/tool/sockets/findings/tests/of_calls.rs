@@ -55,16 +55,27 @@ fn many_small_sends_in_each_turn_are_found() {
     assert!(of(20_000, 640_000, 200_000_000, 20).is_empty(), "it does not work in turns");
 }
 
+/// Answers of this kind: so many take 100 us, and the others as long as is said.
+fn answers(kind: Operation, usual: u64, late: u64, late_ns: u64) -> Vec<Finding> {
+    let mut durations = Histogram::from_kernel(&[], 0, 0);
+    (0..usual).for_each(|_| durations.record(100_000));
+    (0..late).for_each(|_| durations.record(late_ns));
+    let answers = Sum { count: usual + late, histogram: Some(durations), ..Sum::default() };
+    let line = Line { operations: [(kind, answers)].into(), ..Line::default() };
+    all_of(line, &[], &[])
+}
+
+#[test]
+fn late_answers_of_the_target_itself_are_no_problem_by_themselves() {
+    let first = &answers(Operation::Answer, 97, 3, 100_000_000)[0];
+    assert_eq!((first.rule.as_ref(), first.severity), (rules::LATE_ANSWERS, Severity::Info));
+}
+
 #[test]
 fn answers_that_take_far_longer_than_others_are_found() {
-    let of = |usual: u64, late: u64, late_ns: u64| {
-        let mut durations = Histogram::from_kernel(&[], 0, 0);
-        (0..usual).for_each(|_| durations.record(100_000));
-        (0..late).for_each(|_| durations.record(late_ns));
-        let answers = Sum { count: usual + late, histogram: Some(durations), ..Sum::default() };
-        let mut line = Line { operations: [(Operation::TurnAround, answers)].into(), ..Line::default() };
-        line.side = Some(Side::Calls);
-        rules_of(line, &[])
+    let of = |usual, late, late_ns| {
+        let all = answers(Operation::TurnAround, usual, late, late_ns).into_iter();
+        all.map(|finding| finding.rule.to_string()).collect::<Vec<_>>()
     };
     assert_eq!(of(97, 3, 100_000_000), [rules::LATE_ANSWERS]);
     assert!(of(97, 2, 100_000_000).is_empty(), "two may be chance");
