@@ -217,6 +217,15 @@ fn what_sockets_do_rarely_counts_for_what_it_is() {
     assert!(found.is_empty(), "{found:#?}");
 }
 
+#[test]
+fn a_command_does_not_have_the_socket_by_which_it_is_started() {
+    let Some(_live) = support::live() else { return };
+    let observer = Observer::spawn(&["sockets", "--format", "json", "--", "true"]);
+    let report = observer.finish(PATIENCE).report(0);
+    account::assert_nothing_lost(&report);
+    assert!(rows(&report, "queues").is_empty(), "{:#?}", rows(&report, "queues"));
+}
+
 /// Two processes in network namespaces of their own, neither of which is that of profiler.
 #[test]
 fn processes_in_other_network_namespaces_have_services_of_their_own() {

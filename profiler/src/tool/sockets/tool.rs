@@ -127,7 +127,10 @@ impl Tool for Sockets {
         if self.options.show_peers {
             on.files.show_peers();
         }
-        self.states.look(on.living_spaces())?;
+        // A command that has not begun has none of its own yet, only the one by which it is told to begin.
+        if on.command().is_none() {
+            self.states.look(on.living_spaces())?;
+        }
         self.base.attached(on)
     }
 
