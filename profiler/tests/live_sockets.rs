@@ -212,6 +212,15 @@ fn what_sockets_do_rarely_counts_for_what_it_is() {
     expected(&format!("tcp to 127.0.0.1:{}", books["gone_port"]), [0, 0, 0, 0, resets, 0]);
     // Each has begun, as far as the call knows.
     expected(&format!("tcp to 127.0.0.1:{}", books["nobody_port"]), [0, 0, 0, 0, nobody, 0]);
+    // One socket, which is of no single peer.
+    for last in [2, 3] {
+        expected(&format!("udp to 127.0.0.{last}:47"), [0, 0, last, 0, 1, 0]);
+    }
+    let connections = rows(&report, "connections");
+    let several = connections.iter().find(|row| row["sent"]["exact"] == 2 + 3).unwrap();
+    assert_eq!(word(several["peer"]), "it was connected to several addresses in turn");
+    let is_of = |row: &Row<'_>| word(row["peer"]).starts_with("127.0.0.") && word(row["peer"]) != "127.0.0.1";
+    assert!(!rows(&report, "peers").iter().any(is_of));
     // It was closed without a peer.
     expected("tcp, not connected", [0; 6]);
     assert!(found.is_empty(), "{found:#?}");

@@ -100,6 +100,10 @@ pub const CONNECTED: u64 = 2;
 pub const LISTENS: u64 = 4;
 /// Flag: what its service is changes only if it is connected.
 pub const SETTLED: u64 = 8;
+/// Flag: it was connected to another address after it had moved something.
+pub const SEVERAL_PEERS: u64 = 16;
+/// Flag: several processes have moved something on it.
+pub const SHARED: u64 = 32;
 
 /// Peers of sockets that have none of their own, with sums for each.
 pub const MOST_DATAGRAM_PEERS: u32 = 1 << 16;

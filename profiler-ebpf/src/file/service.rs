@@ -14,7 +14,7 @@ use profiler_common::{
     file::{
         AF_INET, AF_INET6, AF_UNIX, Addresses, NO_FILE, S_IFSOCK, SERVICE, SOCK_DGRAM, SOCK_STREAM,
         TCP_LISTEN,
-        socket::{LISTENS, SETTLED, Side, Socket},
+        socket::{LISTENS, SETTLED, SEVERAL_PEERS, Side, Socket},
     },
     io::OF_OTHER_KIND,
 };
@@ -275,6 +275,9 @@ fn number(inode: u64) -> u32 {
         (*new).service = service;
         (*new).space = thread::known().map_or(0, |thread| (*thread).space);
         if let Some(known) = socket(inode) {
+            if has_another_peer(known, addresses) {
+                (*new).flags |= SEVERAL_PEERS;
+            }
             (*known).identity = (*new).identity;
             (*known).service = service;
             (*known).side = (*new).side;
@@ -289,6 +292,22 @@ fn number(inode: u64) -> u32 {
             add_one(SOCKETS_BEYOND.get_ptr_mut(0));
         }
         service
+    }
+}
+
+/// Whether a socket has moved something with another peer than the one that it has now.
+#[inline(always)]
+unsafe fn has_another_peer(known: *const Socket, now: *const Addresses) -> bool {
+    // SAFETY: the caller vouches for both.
+    unsafe {
+        let before = &raw const (*known).addresses;
+        let words = |of: *const Addresses| {
+            let remote = (&raw const (*of).remote).cast::<u64>();
+            (remote.read_unaligned(), remote.add(1).read_unaligned())
+        };
+        (*before).remote_port != 0
+            && ((*known).sent | (*known).received) != 0
+            && ((*before).remote_port != (*now).remote_port || words(before) != words(now))
     }
 }
 

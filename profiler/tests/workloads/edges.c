@@ -7,7 +7,7 @@
 #include "files.h"
 #include "workload.h"
 
-enum { DATAGRAMS = 1511, BYTES = 3, REFUSED = 37, RESETS = 11, NOBODY = 13 };
+enum { DATAGRAMS = 1511, BYTES = 3, REFUSED = 37, RESETS = 11, NOBODY = 13, SERVER_PORT = 47, SERVERS = 2 };
 
 static struct sockaddr_in at = {.sin_family = AF_INET};
 
@@ -71,6 +71,21 @@ static int accept_what_is_gone(void)
     return ntohs(at.sin_port);
 }
 
+/* A socket goes on to another server. */
+static void send_to_each(void)
+{
+    int from = socket(AF_INET, SOCK_DGRAM, 0);
+    struct sockaddr_in server = {.sin_family = AF_INET, .sin_port = htons(SERVER_PORT)};
+    for (uint32_t last = 2; last < 2 + SERVERS; last++) {
+        server.sin_addr.s_addr = htonl((127u << 24) + last);
+        int to = socket(AF_INET, SOCK_DGRAM, 0);
+        check(bind(to, (struct sockaddr *)&server, sizeof server) == 0, "bind");
+        check(connect(from, (struct sockaddr *)&server, sizeof server) == 0, "connect");
+        for (uint32_t i = 0; i < last; i++)
+            check(send(from, "ab", 2, 0) == 2, "send");
+    }
+}
+
 static int ask_nobody(void)
 {
     int listener = bound(SOCK_STREAM);
@@ -90,6 +105,7 @@ int main(void)
     int datagrams = receive_many();
     read_what_became_of_them();
     int gone = accept_what_is_gone();
+    send_to_each();
     say("{\"nobody_port\":%d,\"nobody\":%d,\"datagrams_port\":%d,\"datagrams\":%d,\"bytes\":%d,\"refused\":%d,\"gone_port\":%d,\"resets\":%d}", ask_nobody(), NOBODY, datagrams,
         DATAGRAMS, DATAGRAMS * BYTES, REFUSED, gone, RESETS);
     say("DONE");

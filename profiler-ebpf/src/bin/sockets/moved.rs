@@ -7,7 +7,7 @@ use profiler_common::{
     call::COMPAT,
     file::{
         SOCK_DGRAM,
-        socket::{ACCEPTED, CONNECTED, Side, Socket},
+        socket::{ACCEPTED, CONNECTED, SHARED, Side, Socket},
     },
     io::{CallUse, IoThread, OF_OTHER_KIND, UNKNOWN_FILES},
     opaque::opaque,
@@ -110,6 +110,9 @@ unsafe extern "C" fn add(turn: u32, of: *mut c_void) -> i64 {
         let Some(socket) = service::socket(inode) else { return 0 };
         let used = CallUse::of_bits((*thread).ended_as);
         let operation = if turn == 0 { used.operation() } else { used.second() };
+        if (*socket).space != (*thread).space && ((*socket).sent | (*socket).received) != 0 {
+            atomic::set_bits(&raw mut (*socket).flags, SHARED);
+        }
         (*socket).space = (*thread).space;
         (*socket).used_ns = (*thread).end_ns;
         let has_failed = (*thread).result >= FIRST_ERROR;

@@ -7,7 +7,7 @@ use std::{
 
 use profiler_common::file::{
     Addresses,
-    socket::{ACCEPTED, CONNECTED, LISTENS, Side, Socket},
+    socket::{ACCEPTED, CONNECTED, LISTENS, SEVERAL_PEERS, SHARED, Side, Socket},
 };
 
 use super::probes::Probes;
@@ -43,6 +43,10 @@ pub(crate) struct Connection {
     pub(crate) was_accepted: bool,
     /// It was connected while it was observed.
     pub(crate) was_connected: bool,
+    /// It was connected to several addresses in turn: its sums are of all of them.
+    pub(crate) has_several_peers: bool,
+    /// Several processes have used it: its sums are of all of them.
+    pub(crate) is_shared: bool,
     /// When it was first seen, on the monotonic clock in nanoseconds.
     pub(crate) seen_ns: u64,
     /// When it was closed; 0: it is open, as far as was seen.
@@ -93,6 +97,8 @@ impl Connection {
             listens: socket.flags & LISTENS != 0,
             was_accepted: socket.flags & ACCEPTED != 0,
             was_connected: socket.flags & CONNECTED != 0,
+            has_several_peers: socket.flags & SEVERAL_PEERS != 0,
+            is_shared: socket.flags & SHARED != 0,
             seen_ns: socket.seen_ns,
             closed_ns: socket.closed_ns,
             closed_unseen: false,

@@ -39,7 +39,7 @@ impl Tables<'_> {
 
     pub(super) fn peers(&self) -> Section {
         let mut peers: BTreeMap<(u16, Label, Text), Moved> = BTreeMap::new();
-        for of in self.shown_connections() {
+        for of in self.shown_connections().filter(|of| !of.has_several_peers) {
             let Some(peer) = self.tabled.on.files.peer(&of.addresses) else { continue };
             peers.entry((of.space, self.label(of.service), peer)).or_default().add(of);
         }
@@ -62,6 +62,7 @@ impl Tables<'_> {
         let title = "Peers, the most bytes first";
         let mut section = self.tabled.section("peers", title, &[SERVICE, PEER], rows.collect(), &columns);
         self.note_dropped(&mut section);
+        self.note_ambiguous(&mut section);
         for (count, why) in [
             (*without_address, "in no row: the program did not ask for the address, or used io_uring"),
             (*beyond, "in no row: there are too many addresses"),
@@ -86,7 +87,13 @@ impl Tables<'_> {
             let end_ns = if of.closed_ns == 0 { self.given.now_ns } else { of.closed_ns };
             cells.extend([
                 self.label(of.service).value(),
-                peer.map_or_else(|| Value::Word("none".to_owned()), Value::Name),
+                match peer {
+                    _ if of.has_several_peers => {
+                        Value::Unknown("it was connected to several addresses in turn".to_owned())
+                    }
+                    Some(peer) => Value::Name(peer),
+                    None => Value::Word("none".to_owned()),
+                },
                 Value::Exact(of.addresses.remote_port.into()),
                 Value::Exact(of.addresses.local_port.into()),
                 Value::Exact(of.seen_ns.saturating_sub(self.tabled.on.began_ns())),
@@ -120,7 +127,25 @@ impl Tables<'_> {
             section.notes.push(format!("{} more are not listed", units::count(left_out as f64)));
         }
         self.note_dropped(&mut section);
+        self.note_ambiguous(&mut section);
         section
+    }
+
+    /// Says of which sockets the sums belong to more than one peer, or process.
+    fn note_ambiguous(&self, section: &mut Section) {
+        let count = |is: fn(&Connection) -> bool| self.shown_connections().filter(|of| is(of)).count();
+        let several = count(|of| of.has_several_peers);
+        if several > 0 {
+            section.notes.push(format!(
+                "sockets that were connected to several addresses in turn, and count for no peer: {several}"
+            ));
+        }
+        let shared = count(|of| of.is_shared);
+        if shared > 0 {
+            section.notes.push(format!(
+                "sockets that several processes have used, and that count for the last of them: {shared}"
+            ));
+        }
     }
 
     /// Says that closed connections are missing from a table.
