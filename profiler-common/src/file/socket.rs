@@ -102,7 +102,7 @@ pub const LISTENS: u64 = 4;
 pub const SETTLED: u64 = 8;
 /// Flag: it was connected to another address after it had moved something.
 pub const SEVERAL_PEERS: u64 = 16;
-/// Flag: several processes have moved something on it.
+/// Flag: another process has used it after something was moved on it.
 pub const SHARED: u64 = 32;
 
 /// Peers of sockets that have none of their own, with sums for each.

@@ -20,6 +20,8 @@ pub trait IoCounter: Ledger + PartialEq + 'static {
     const NOT_COUNTED: Self;
     /// A signal has interrupted it, and the kernel begins it anew.
     const RESTARTED: Self;
+    /// It had begun before the observation did.
+    const BEFORE: Self;
     /// There was no memory for its cell.
     const LOST_CELL: Self;
     /// Hits: operations that were submitted to rings of io_uring.
@@ -34,6 +36,8 @@ pub trait IoCounter: Ledger + PartialEq + 'static {
     const RING_UNSEEN: Self;
     /// There was no memory to follow or to count it.
     const RING_LOST: Self;
+    /// A request that goes on was completed.
+    const RING_GOES_ON: Self;
     /// The thread of a call ended before it returned.
     const ENDED_IN_CALL: Self;
     /// Operations that were counted for no file of their own, because there were too many cells.
@@ -44,10 +48,6 @@ pub trait IoCounter: Ledger + PartialEq + 'static {
     const LOST_SAMPLE: Self;
     /// A single operation was not sent, because this CPU had sent enough in that second.
     const SPARED: Self;
-    /// The call had begun before the observation did.
-    const BEFORE: Self;
-    /// A completion of a request that goes on.
-    const RING_GOES_ON: Self;
     /// The same of one that is slow.
     const SPARED_SLOW: Self;
     /// All numbers of stacks were taken.

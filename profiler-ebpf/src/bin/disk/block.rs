@@ -29,12 +29,12 @@ const BPF_ANY: u64 = 0;
 const BPF_NOEXIST: u64 = 1;
 /// The bits of `bio.bi_opf` and `request.cmd_flags` that say what is done (include/linux/blk_types.h).
 const OPERATION: u32 = 0xff;
-/// In place of when a device has got a request: it has put it back.
-const PUT_BACK: u64 = 0;
-/// Those that move data (include/linux/blk_types.h).
+/// The operations that move data (the same file).
 const READ: u32 = 0;
 const WRITE: u32 = 1;
 const ZONE_APPEND: u32 = 13;
+/// In place of when a device has got a request: it has put it back.
+const PUT_BACK: u64 = 0;
 
 macro_rules! members {
     ($($(#[$doc:meta])* $name:ident,)*) => {

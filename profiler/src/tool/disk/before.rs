@@ -2,8 +2,14 @@
 
 use std::{collections::HashSet, fs};
 
-use super::operations::{Operation, use_of};
-use crate::{observe::io::Alive, text::Text};
+use super::{
+    findings::thresholds::STUCK_FOR,
+    operations::{Operation, use_of},
+};
+use crate::{
+    observe::{Observation, io::Alive},
+    text::Text,
+};
 
 /// Threads that are looked at, at most.
 const MOST: usize = 4_096;
@@ -17,10 +23,13 @@ pub(super) struct Stuck {
     pub(super) file: Text,
 }
 
-/// Finds them among the threads of these processes: they have made no call, and are in one on a file.
-pub(super) fn find(living: impl Iterator<Item = u32>, alive: &[Alive]) -> Vec<Stuck> {
+/// Finds them among the threads of the targets: they have made no call, and are in one on a file. None before they are [`STUCK_FOR`] long.
+pub(super) fn find(on: &Observation<'_>, alive: &[Alive]) -> Vec<Stuck> {
+    if on.lasted() < STUCK_FOR {
+        return Vec::new();
+    }
     let seen: HashSet<u32> = alive.iter().map(|thread| thread.tid).collect();
-    let threads = living.flat_map(threads_of).filter(|(_, tid)| !seen.contains(tid)).take(MOST);
+    let threads = on.living().flat_map(threads_of).filter(|(_, tid)| !seen.contains(tid)).take(MOST);
     threads.filter_map(|(pid, tid)| stuck(pid, tid)).collect()
 }
 

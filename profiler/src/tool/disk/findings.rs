@@ -1,16 +1,12 @@
 //! Findings: what stalls, how regularly, and which work on files is pointless.
 
+mod stalls;
 pub(super) mod thresholds;
 mod trouble;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
-use self::thresholds::{
-    LEAST_OPENS, LEAST_SMALL, OPENS_PER_S, SMALL_BYTES, SMALL_PER_S, STALL_NS, STALL_SHARE, WRITES_PER_SYNC,
-};
+use self::thresholds::{LEAST_OPENS, LEAST_SMALL, OPENS_PER_S, SMALL_BYTES, SMALL_PER_S, WRITES_PER_SYNC};
 use super::{
     before::Stuck,
     lines::{Line, Lines, What},
@@ -18,10 +14,9 @@ use super::{
     rules,
 };
 use crate::{
-    io_tools::{Label, Turns, regular},
-    observe::io::{Alive, Moment},
+    io_tools::{Label, regular},
+    observe::io::Alive,
     report::{Finding, Phrase, RowRef, Severity, Unit, Value},
-    stats::period::{self, Period, Phase, Verdict},
     text::Text,
     units,
 };
@@ -56,10 +51,7 @@ impl Facts<'_> {
 
 /// All findings, the most important first.
 pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
-    let (mut stalls, mut others): (Vec<_>, Vec<_>) =
-        stalls(facts).into_iter().partition(|stall| stall.turns.is_some());
-    stalls.sort_by_key(|stall| std::cmp::Reverse((stall.period.is_some(), stall.total_ns)));
-    others.sort_by_key(|stall| std::cmp::Reverse(stall.total_ns));
+    let (stalls, others) = stalls::find(facts);
     let mut findings: Vec<Finding> =
         stalls.iter().filter(|stall| stall.period.is_some()).map(|stall| stall.finding(facts)).collect();
     findings.extend(trouble::failures(facts));
@@ -69,9 +61,6 @@ pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
     let (pointless, usual): (Vec<_>, Vec<_>) =
         reread(facts).into_iter().partition(|finding| finding.severity == Severity::Problem);
     findings.extend(pointless);
-    // The longest of each thread: a save writes, syncs and renames.
-    let mut seen = BTreeSet::new();
-    others.retain(|stall| seen.insert(stall.thread.tid));
     findings.extend(others.iter().map(|stall| stall.finding(facts)));
     findings.push(time(facts));
     findings.extend(usual);
@@ -83,158 +72,6 @@ fn named(file: &Label) -> Phrase {
         Label::Known(name) => Phrase::Name(name.clone()),
         Label::Unknown(_) => Phrase::plain("a file that is not known"),
     }
-}
-
-/// A thread waits for a file.
-struct Stall<'a> {
-    what: &'a What,
-    line: &'a Line,
-    thread: &'a Alive,
-    /// If it works in turns.
-    turns: Option<Turns>,
-    /// Its stalls there.
-    count: usize,
-    total_ns: u64,
-    shortest_ns: u64,
-    longest_ns: u64,
-    period: Option<Period>,
-}
-
-/// Stalls of threads that work in turns, and those of others that have a period: in syncs, in faults of mapped files, in writes, and in reads
-/// for which a device was asked.
-fn stalls<'a>(facts: &Facts<'a>) -> Vec<Stall<'a>> {
-    let mut stalls = Vec::new();
-    let threads: Vec<(&Alive, Option<Turns>)> =
-        facts.alive.iter().map(|thread| (thread, regular(&thread.turns, facts.length()))).collect();
-    for (what, line) in facts.lines {
-        let is_read = what.operation == Operation::Read;
-        let may_wait = what.operation.is_sync()
-            || is_read
-            || matches!(what.operation, Operation::Write | Operation::Fault);
-        for (thread, turns) in threads.iter().filter(|_| may_wait) {
-            if thread.space != what.space {
-                continue;
-            }
-            let of_turn = turns.map_or(0.0, |turns| turns.usual_ns as f64 * STALL_SHARE);
-            let least_ns = STALL_NS.max(of_turn as u64);
-            let own = |moment: &&Moment| {
-                moment.waits
-                    && moment.tid == thread.tid
-                    && moment.duration_ns >= least_ns
-                    && (moment.is_fetched || !is_read)
-            };
-            let own: Vec<&Moment> = line.slow.iter().filter(own).collect();
-            let durations = || own.iter().map(|moment| moment.duration_ns);
-            let (Some(shortest_ns), Some(longest_ns)) = (durations().min(), durations().max()) else {
-                continue;
-            };
-            let times: Vec<u64> = own.iter().map(|moment| moment.start_ns).collect();
-            let (begin_ns, end_ns) = facts.span_ns;
-            let period = match period::find(&times, begin_ns, end_ns) {
-                Verdict::Periodic(period) => Some(period),
-                Verdict::TooFew { .. } | Verdict::NotPeriodic { .. } => None,
-            };
-            if turns.is_none() && period.is_none() {
-                continue;
-            }
-            let (count, total_ns) = (own.len(), durations().sum());
-            stalls.push(Stall {
-                what,
-                line,
-                thread,
-                turns: *turns,
-                count,
-                total_ns,
-                shortest_ns,
-                longest_ns,
-                period,
-            });
-        }
-    }
-    stalls
-}
-
-impl Stall<'_> {
-    fn finding(&self, facts: &Facts<'_>) -> Finding {
-        let (low, high) = (units::nanos(self.shortest_ns as f64), units::nanos(self.longest_ns as f64));
-        let took = if low == high { high } else { format!("{low} to {high}") };
-        let often = match &self.period {
-            Some(period) if self.turns.is_none() => {
-                format!("Every {} thread ", units::nanos(period.period_ns.value))
-            }
-            Some(period) => format!("STALL: every {} thread ", units::nanos(period.period_ns.value)),
-            None if facts.misses_slow => {
-                format!("STALL: at least {} thread ", units::plural(self.count, "time", "times"))
-            }
-            None => format!("STALL: {} thread ", units::plural(self.count, "time", "times")),
-        };
-        let counted = |count: u64| match facts.misses_slow {
-            true => Value::Estimate { value: count as f64, low: count as f64, high: None },
-            false => Value::Exact(count),
-        };
-        let in_turns = self.turns.map_or_else(String::new, |turns| {
-            format!(", which works in turns of about {},", units::nanos(turns.usual_ns as f64))
-        });
-        let mut sentence = vec![
-            Phrase::Plain(often),
-            Phrase::Name(self.thread.name.clone()),
-            Phrase::Plain(format!("{in_turns} waits {took} in {} of ", self.what.operation.name())),
-            named(&self.what.file),
-        ];
-        if let Some(caller) = (facts.caller)(self.line) {
-            sentence.extend([Phrase::plain(", called by "), Phrase::Name(caller)]);
-        }
-        sentence.push(Phrase::Plain(match &self.period {
-            Some(period) => format!("; {}.", manner(period)),
-            None => ".".to_owned(),
-        }));
-        let (rule, severity) = match (self.turns, &self.period) {
-            (None, _) => (rules::PERIODIC, Severity::Info),
-            (_, Some(_)) => (rules::PERIODIC_STALL, Severity::Problem),
-            (_, None) => (rules::WAIT_IN_LOOP, Severity::Problem),
-        };
-        let finding = Finding::new(rule, severity, sentence)
-            .on((facts.row)(self.what))
-            .because("stalls", Unit::Count, counted(self.count as u64))
-            .because("total_ns", Unit::Nanos, counted(self.total_ns))
-            .because("longest_ns", Unit::Nanos, counted(self.longest_ns))
-            .because("thread", Unit::None, Value::Exact(self.thread.tid.into()));
-        let finding = match self.turns {
-            Some(turns) => finding.because("turn_ns", Unit::Nanos, Value::known(turns.usual_ns as f64)),
-            None => finding,
-        };
-        match &self.period {
-            Some(period) => finding
-                .because(
-                    "period_ns",
-                    Unit::Nanos,
-                    Value::estimate(period.period_ns.value, period.period_ns.low, period.period_ns.high),
-                )
-                .because("jitter", Unit::Ratio, Value::known(period.jitter))
-                .because("missing_beats", Unit::Count, Value::Exact(period.missing as u64))
-                .because("false_alarm", Unit::Ratio, Value::known(period.false_alarm)),
-            None => finding,
-        }
-    }
-}
-
-/// How regular a period is, and what that rests on.
-fn manner(period: &Period) -> String {
-    let phase = match period.phase {
-        Phase::Locked => "phase-locked, ",
-        Phase::Drifting => "each counted from the one before, ",
-        Phase::Unclear => "",
-    };
-    let missing = match period.missing {
-        0 => String::new(),
-        missing => format!(", {missing} missing"),
-    };
-    format!(
-        "{phase}{} beats{missing}, {} confidence by the {}",
-        period.seen,
-        units::percent(1.0 - period.false_alarm),
-        period.test.name()
-    )
 }
 
 /// Another operation on the same file.

@@ -276,7 +276,7 @@ impl Tool for Disk {
             label: &|file| Label::of(on.files.of_operation(file)),
             alive: &counted.alive,
             span_ns: (on.began_ns(), now_ns),
-            before: &before::find(on.living(), &counted.alive),
+            before: &before::find(on, &counted.alive),
             misses_slow: self.base.samples.forgotten > 0
                 || of(Counter::SparedSlow) > 0
                 || of(Counter::LostSample) > 0,

@@ -2,8 +2,9 @@
 
 use profiler_common::io::OWN_NUMBERS;
 
+use super::thresholds::{STALL_NS, STALL_SHARE, STUCK_FOR};
 use super::*;
-use crate::observe::io::TurnCounts;
+use crate::observe::io::{Moment, TurnCounts};
 
 const S: u64 = 1_000_000_000;
 const MS: u64 = 1_000_000;
@@ -228,7 +229,7 @@ fn the_documentation_has_every_rule_and_threshold() {
             rules::WAIT_IN_LOOP,
             vec![format!("{} ms", STALL_NS / MS), format!("{} % of a turn", STALL_SHARE * 100.0)],
         ),
-        (rules::STUCK, vec![format!("{} s", thresholds::STUCK_FOR.as_secs())]),
+        (rules::STUCK, vec![format!("{} s", STUCK_FOR.as_secs())]),
         (
             rules::SMALL_SYNCED_WRITES,
             vec![

@@ -7,7 +7,7 @@ pub(super) const STALL_NS: u64 = 1_000_000;
 /// and at least this share of a turn.
 pub(super) const STALL_SHARE: f64 = 0.02;
 /// An operation that has been in progress for so long is stuck.
-pub(super) const STUCK_FOR: Duration = Duration::from_secs(5);
+pub(in crate::tool::disk) const STUCK_FOR: Duration = Duration::from_secs(5);
 /// Syncs of one file are too many if there are at least so many of them,
 pub(super) const LEAST_SMALL: u64 = 20;
 /// so many per second,
