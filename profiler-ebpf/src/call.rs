@@ -18,6 +18,10 @@ const TS_COMPAT: u32 = 2;
 /// From that bit to the bit of [`COMPAT`].
 const TO_COMPAT: u32 = COMPAT.trailing_zeros() - TS_COMPAT.trailing_zeros();
 
+/// In the flags of a receive, `MSG_PEEK` and `MSG_ERRQUEUE` (include/linux/socket.h): it takes no data. The second one reads what became of
+/// packets that were sent.
+pub const TAKES_NOTHING: u64 = 0x2 | 0x2000;
+
 /// Where the registers of arguments are among the saved ones, in bytes: one byte for each argument, the first in the lowest.
 const NATIVE: u64 = packed([
     offset_of!(pt_regs, rdi),

@@ -20,7 +20,7 @@ const BPF_ANY: u64 = 0;
 /// How long a path is taken to be the same: `2^SHIFT` nanoseconds at most.
 const SHIFT: u32 = 28;
 /// Bits of a mode that say what kind of file it is, as a number from 0 to 15.
-const KIND_SHIFT: u32 = S_IFMT.trailing_zeros();
+pub const KIND_SHIFT: u32 = S_IFMT.trailing_zeros();
 /// Words at the beginning of a `dentry` and of an `inode` that have the members which are read here. The loader checks that.
 const WORDS: usize = 16;
 

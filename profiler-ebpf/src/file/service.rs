@@ -1,6 +1,7 @@
 //! Numbers of services: sockets by the port or path that they serve, or by the address that they lead to. A server may have more
 //! connections in a second than there are numbers, but few services.
 
+mod record;
 mod side;
 
 use core::ffi::c_void;
@@ -12,15 +13,17 @@ use aya_ebpf::{
 };
 use profiler_common::{
     file::{
-        AF_INET, AF_INET6, AF_UNIX, Addresses, NO_FILE, S_IFSOCK, SERVICE, SOCK_DGRAM, SOCK_STREAM,
-        TCP_LISTEN,
+        AF_INET, AF_INET6, AF_UNIX, NO_FILE, S_IFSOCK, SERVICE, TCP_LISTEN,
         socket::{LISTENS, SETTLED, SEVERAL_PEERS, Side, Socket},
     },
     io::OF_OTHER_KIND,
 };
 
 pub use self::side::listens;
-use self::side::side;
+use self::{
+    record::{has_another_peer, has_ended, is_settled},
+    side::side,
+};
 use super::{FILE_ROOM, hash, introduce, members as of, read, socket, typed};
 use crate::{atomic, call::argument, io::thread};
 
@@ -35,7 +38,6 @@ const INODE_WORDS: usize = 16;
 const NAME_WORDS: usize = 14;
 /// The device in the key of a service: no filesystem has this number.
 const OF_SERVICE: u64 = u64::MAX - 1;
-const TCP_CLOSE: u64 = 7;
 /// `connect` of x86-64, and of i386.
 const CONNECT: u64 = 42;
 const CONNECT_I386: u32 = 362;
@@ -97,6 +99,13 @@ pub fn identity(path: u64) -> u64 {
     read(inode + of::INODE_NUMBER.load())
 }
 
+/// The `struct sock` of the socket with this `struct path`.
+#[inline(always)]
+fn sock(path: u64) -> u64 {
+    let socket: u64 = read(path - of::FILE_PATH.load() + of::FILE_DATA.load());
+    read(socket + of::SOCKET_SOCK.load())
+}
+
 /// Whether the socket with this `struct path` is one of TCP that holds small sends back until earlier ones are acknowledged.
 #[inline(always)]
 pub fn holds_back(path: u64) -> bool {
@@ -106,8 +115,7 @@ pub fn holds_back(path: u64) -> bool {
     if path == 0 || of::TCP_NAGLE.load() == 0 {
         return false;
     }
-    let socket: u64 = read(path - of::FILE_PATH.load() + of::FILE_DATA.load());
-    let sock: u64 = read(socket + of::SOCKET_SOCK.load());
+    let sock = sock(path);
     let family: u16 = read(sock + of::SOCK_FAMILY.load());
     let protocol: u16 = read(sock + of::SOCK_PROTOCOL.load());
     let is_tcp = (family == AF_INET || family == AF_INET6) && protocol == IPPROTO_TCP;
@@ -295,22 +303,6 @@ fn number(inode: u64) -> u32 {
     }
 }
 
-/// Whether a socket has moved something with another peer than the one that it has now.
-#[inline(always)]
-unsafe fn has_another_peer(known: *const Socket, now: *const Addresses) -> bool {
-    // SAFETY: the caller vouches for both.
-    unsafe {
-        let before = &raw const (*known).addresses;
-        let words = |of: *const Addresses| {
-            let remote = (&raw const (*of).remote).cast::<u64>();
-            (remote.read_unaligned(), remote.add(1).read_unaligned())
-        };
-        (*before).remote_port != 0
-            && ((*known).sent | (*known).received) != 0
-            && ((*before).remote_port != (*now).remote_port || words(before) != words(now))
-    }
-}
-
 #[inline(always)]
 fn add_one(to: Option<*mut u64>) {
     if let Some(to) = to {
@@ -328,28 +320,6 @@ fn wanted_peer() -> u64 {
         let call = (*thread).call;
         let connects = call == CONNECT || call as u32 == CONNECT_I386 && call != CONNECT_I386.into();
         if connects { argument(call, 2) } else { 0 }
-    }
-}
-
-/// Whether the service of a socket stays the same until it is connected to another peer.
-#[inline(always)]
-unsafe fn is_settled(of: *const Socket) -> bool {
-    // SAFETY: the caller vouches for the place.
-    let (side, kind) = unsafe { ((*of).side, (*of).addresses.kind) };
-    let is_named = side == Side::Serves as u64 || side == Side::Calls as u64 || side == Side::Bound as u64;
-    // A Unix socket of datagrams may be given a name at any time.
-    is_named || side == Side::Unnamed as u64 && kind != SOCK_DGRAM
-}
-
-/// Whether a socket has been connected, and is no longer.
-#[inline(always)]
-unsafe fn has_ended(of: *const Addresses) -> bool {
-    // SAFETY: the caller vouches for the place.
-    unsafe {
-        (*of).kind == SOCK_STREAM
-            && (*of).state == TCP_CLOSE
-            && ((*of).family == AF_INET || (*of).family == AF_INET6)
-            && ((*of).local_port == 0) != ((*of).remote_port == 0)
     }
 }
 

@@ -18,16 +18,13 @@ use super::{
 };
 use crate::{
     FIRST_ERROR,
-    call::{argument_in, call},
+    call::{TAKES_NOTHING, argument_in, call},
     file::{self, known, replaced},
     ledger::{Ledger, count},
     task::{Task, comm, task},
     threads,
 };
 
-/// In the flags of a receive, `MSG_PEEK` and `MSG_ERRQUEUE` (include/linux/socket.h): it takes no data. The second one reads what became of
-/// packets that were sent.
-const TAKES_NOTHING: u64 = 0x2 | 0x2000;
 /// Results from `-ERESTARTSYS` to `-ERESTART_RESTARTBLOCK` (include/linux/errno.h), which no program sees: a signal has interrupted the
 /// call. Either the kernel begins it again, or it has not moved anything and the program gets `EINTR`.
 const RESTARTS: core::ops::RangeInclusive<u64> = -516i64 as u64..=-512i64 as u64;

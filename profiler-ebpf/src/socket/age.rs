@@ -19,12 +19,10 @@ use profiler_common::{
 };
 
 use super::{Found, current_space, find, keep_queue, members as of};
-use crate::{atomic, file::read, task::member};
+use crate::{atomic, call::TAKES_NOTHING, file::read, task::member};
 
 /// Histograms of ages, a power of two. One that belongs to no socket is free.
 const HISTOGRAMS: u64 = 1 << 10;
-/// `MSG_PEEK` and `MSG_ERRQUEUE` (include/linux/socket.h): such calls take no data.
-const TAKES_NOTHING: u64 = 0x2 | 0x2000;
 
 /// Histograms of ages. A socket takes a free one of the four that its cookie leads to; user space gives them back.
 #[map]

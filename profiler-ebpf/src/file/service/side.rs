@@ -2,11 +2,11 @@
 
 use aya_ebpf::{macros::map, maps::Array};
 use profiler_common::file::{
-    AF_INET, AF_INET6, AF_UNIX, Addresses, SOCK_DGRAM, SOCK_STREAM, TCP_LISTEN, socket::Side,
+    AF_INET, AF_INET6, AF_UNIX, Addresses, S_IFSOCK, SOCK_DGRAM, SOCK_STREAM, TCP_LISTEN, socket::Side,
 };
 
-use super::{Looked, at, of, read};
-use crate::atomic;
+use super::{Looked, at, of, read, sock};
+use crate::{atomic, file::known};
 
 /// In `sock.sk_userlocks`: the program has chosen the port (include/net/sock.h).
 const PORT_IS_CHOSEN: u8 = 8;
@@ -26,15 +26,10 @@ fn served(kind: u16, port: u16) -> (Option<*mut u64>, u64) {
 /// The socket with this `struct path` listens from now on. Its connections may be used without a call that accepts them: by io_uring.
 #[inline(always)]
 pub fn listens(path: u64) {
-    if path == 0 {
+    if known::kind(path) != S_IFSOCK >> known::KIND_SHIFT {
         return;
     }
-    let inode_at: u64 = read(path - of::FILE_PATH.load() + of::FILE_INODE.load());
-    if !super::socket::is_one(read(inode_at + of::INODE_MODE.load())) {
-        return;
-    }
-    let socket: u64 = read(path - of::FILE_PATH.load() + of::FILE_DATA.load());
-    let sock: u64 = read(socket + of::SOCKET_SOCK.load());
+    let sock = sock(path);
     let family: u16 = read(sock + of::SOCK_FAMILY.load());
     let port: u16 = read(sock + of::SOCK_LOCAL_PORT.load());
     if (family == AF_INET || family == AF_INET6) && port != 0 {

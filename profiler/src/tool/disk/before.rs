@@ -7,7 +7,9 @@ use super::{
     operations::{Operation, use_of},
 };
 use crate::{
+    capture::cost::threads,
     observe::{Observation, io::Alive},
+    target::process::threads_of,
     text::Text,
 };
 
@@ -29,27 +31,21 @@ pub(super) fn find(on: &Observation<'_>, alive: &[Alive]) -> Vec<Stuck> {
         return Vec::new();
     }
     let seen: HashSet<u32> = alive.iter().map(|thread| thread.tid).collect();
-    let threads = on.living().flat_map(threads_of).filter(|(_, tid)| !seen.contains(tid)).take(MOST);
-    threads.filter_map(|(pid, tid)| stuck(pid, tid)).collect()
-}
-
-fn threads_of(pid: u32) -> Vec<(u32, u32)> {
-    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
-    let tids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    tids.map(|tid| (pid, tid)).collect()
+    let threads = on.living().flat_map(|pid| threads_of(pid).map(move |tid| (pid, tid)));
+    let unseen = threads.filter(|(_, tid)| !seen.contains(tid)).take(MOST);
+    unseen.filter_map(|(pid, tid)| stuck(pid, tid)).collect()
 }
 
 fn stuck(pid: u32, tid: u32) -> Option<Stuck> {
-    let call = fs::read_to_string(format!("/proc/{pid}/task/{tid}/syscall")).ok()?;
+    let call = fs::read_to_string(format!("/proc/{tid}/syscall")).ok()?;
     let (operation, descriptor) = parse(&call)?;
     let path = fs::read_link(format!("/proc/{pid}/fd/{descriptor}")).ok()?;
     // A socket or a pipe has no path.
     let file = path.is_absolute().then(|| Text::new(path.as_os_str().as_encoded_bytes()))?;
-    let name = fs::read(format!("/proc/{pid}/task/{tid}/comm")).ok()?;
-    Some(Stuck { thread: Text::new(name.trim_ascii_end()), operation, file })
+    Some(Stuck { thread: threads::name(tid)?, operation, file })
 }
 
-/// The operation of a line of `/proc/PID/task/TID/syscall` (the number of the call and its arguments), and its descriptor.
+/// The operation of a line of `/proc/TID/syscall` (the number of the call and its arguments), and its descriptor.
 fn parse(line: &str) -> Option<(Operation, u64)> {
     let mut words = line.split_ascii_whitespace();
     let used = use_of(words.next()?.parse().ok()?);
