@@ -29,7 +29,7 @@ fn requests<'r>(report: &'r Value, device: &Loop, kind: &str) -> Row<'r> {
 
 /// A device that stops for a while: it has taken some requests, and the others wait for it.
 #[test]
-fn requests_wait_and_are_served_as_long_as_their_device_stops() {
+fn queued_and_served_times_show_how_long_a_device_was_frozen() {
     const STOPS: Duration = Duration::from_millis(170);
     let Some(_live) = support::live() else { return };
     let below = Loop::new();
@@ -64,7 +64,7 @@ fn requests_wait_and_are_served_as_long_as_their_device_stops() {
 }
 
 #[test]
-fn what_other_processes_read_and_write_is_beside_it() {
+fn the_table_of_neighbours_has_what_other_processes_read_and_write() {
     let Some(_live) = support::live() else { return };
     let device = Loop::new();
     let target = Workload::spawn(&Build::c("idle.c").build(), &[] as &[&str]);
@@ -112,7 +112,7 @@ fn a_server_that_hangs_is_not_called_idle() {
     let report = observer.interrupt().report(0);
     let [rule, text] = first(&report);
     assert_eq!(rule, "disk.incomplete", "{text}");
-    assert!(text.contains("what 1 call that was under way at the start did is not counted"), "{text}");
+    assert!(text.contains("1 call was under way at the start: what it did is not counted"), "{text}");
     assert_eq!(account::outcome(&report, "sys_exit", "under_way_at_start"), 1);
     target.say("quit");
     target.quit();

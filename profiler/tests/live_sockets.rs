@@ -192,9 +192,10 @@ fn resets_count_for_the_side_that_sends_them_and_the_other() {
     assert_eq!(found.get(&served), Some(&expected("by_server", "by_client")), "{found:#?}");
 }
 
-/// One call that receives more messages than one can send, reads of the error queue, and connections that are reset before they are accepted.
+/// One call that receives more messages than one can send, reads of the error queue, connections that are reset before they are accepted, connects
+/// that are refused at once, and a socket that changes its peer.
 #[test]
-fn what_sockets_do_rarely_counts_for_what_it_is() {
+fn rare_uses_of_sockets_are_counted_correctly() {
     let Some(_live) = support::live() else { return };
     let (books, report) = run("edges.c");
     let columns = ["received", "received_bytes", "sent", "accepted", "connected", "peeks"];

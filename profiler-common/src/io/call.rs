@@ -155,10 +155,11 @@ impl CallUse {
         result == if self.0 & TIMES_OUT != 0 { ETIMEDOUT } else { 0 }
     }
 
-    /// Whether it has waited. Of `futex`, most calls wake others: its second argument is the command (include/uapi/linux/futex.h).
+    /// Whether it is a call that waits. `futex` is one only with `FUTEX_WAIT` and `FUTEX_WAIT_BITSET` (its second argument,
+    /// include/uapi/linux/futex.h): most of its calls wake others.
     #[must_use]
     #[inline(always)]
-    pub const fn has_waited(self, second_argument: u32) -> bool {
+    pub const fn is_wait(self, second_argument: u32) -> bool {
         const FUTEX_WAIT: u32 = 0;
         const FUTEX_WAIT_BITSET: u32 = 9;
         const FUTEX_CMD_MASK: u32 = 0x7f;

@@ -36,7 +36,7 @@ pub trait IoCounter: Ledger + PartialEq + 'static {
     const RING_UNSEEN: Self;
     /// There was no memory to follow or to count it.
     const RING_LOST: Self;
-    /// A request that goes on was completed.
+    /// A request that goes on (multishot) had a completion.
     const RING_GOES_ON: Self;
     /// The thread of a call ended before it returned.
     const ENDED_IN_CALL: Self;

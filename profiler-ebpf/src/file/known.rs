@@ -139,7 +139,7 @@ fn look(path: u64, kinds: u32, now_ns: u64) -> Seen {
     }
 }
 
-/// The kind of the file with this `struct path`, as `S_IFMT` has it.
+/// The kind of the file with this `struct path`: the bits of `S_IFMT` as a number from 0 to 15; 0 if there is no path.
 #[inline(always)]
 pub fn kind(path: u64) -> u32 {
     if path == 0 {

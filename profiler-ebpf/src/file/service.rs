@@ -86,7 +86,8 @@ unsafe fn at<T: Copy, const N: usize>(bytes: *const Bytes<N>, offset: u64) -> T 
     unsafe { bytes.cast::<u8>().add(offset as usize & (N - 1)).cast::<T>().read_unaligned() }
 }
 
-/// The number of the inode of the file with a `struct path`. The kernel counts them on, for sockets and pipes together, and begins again after 2^32.
+/// The number of the inode of the file with a `struct path`. The kernel numbers sockets and pipes from the same counters, which
+/// wrap around after 2^32.
 #[inline(always)]
 pub fn identity(path: u64) -> u64 {
     if path == 0 {

@@ -191,7 +191,7 @@ pub(super) extern "C" fn look_at<T: IoTool>(turn: u32, _nothing: *mut c_void) ->
     unsafe {
         let path = (&raw const (*thread).paths).cast::<u64>().add(turn).read_volatile();
         let kinds = (&raw const (*thread).kinds).read_volatile() as u32;
-        // A file that the call has opened is there from its end. At its beginning, the end is that of the call before.
+        // A file that a call opens exists from the end of the call. If the call has only begun, `end_ns` is still that of the call before.
         let start_ns = (&raw const (*thread).start_ns).read_volatile();
         let end_ns = (&raw const (*thread).end_ns).read_volatile();
         let (number, entry) = T::find(path, kinds, if end_ns > start_ns { end_ns } else { start_ns });
@@ -237,7 +237,7 @@ fn candidate_returned<T: IoTool>(ctx: *mut c_void) {
                     turn(thread);
                 }
                 let registers = ctx.cast::<*const pt_regs>().read_volatile();
-                if used.has_waited(argument_in(registers, (*thread).call, 2) as u32) {
+                if used.is_wait(argument_in(registers, (*thread).call, 2) as u32) {
                     T::turned(thread);
                 }
             }
@@ -272,7 +272,7 @@ fn candidate_returned<T: IoTool>(ctx: *mut c_void) {
     }
 }
 
-/// A thread returns that has no record. If it was in the call when the observation began, that is counted.
+/// A thread without a record returns from a call. If it entered the call before the observation began, that is counted.
 #[inline(never)]
 fn returned_first<T: IoTool>(ctx: *mut c_void) {
     if !thread::was_in_call() {

@@ -34,7 +34,7 @@ static IO_SENT: PerCpuArray<Sent> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static IO_WALKER: PerCpuArray<TaskWalker> = PerCpuArray::with_max_entries(1, 0);
 
-/// Whether an operation that was added to the sums is to be sent by itself: it is worth it, or slow.
+/// Whether an operation that was added to the sums is to be sent by itself: it was chosen as a sample, or is slow.
 ///
 /// # Safety
 /// `record` is its record, which nobody else writes meanwhile.
@@ -44,7 +44,7 @@ pub(super) unsafe fn is_wanted(record: *const IoThread) -> bool {
     unsafe { (&raw const (*record).added).read_volatile() & IS_SAMPLE != 0 || is_slow(record) }
 }
 
-/// Whether an operation is slow, or what has ended with it. One that waits for others is not.
+/// Whether an operation is slow, or the answer that ended with it is. A receive or accept that waits for others is not slow by itself.
 ///
 /// # Safety
 /// As for [`is_wanted`].

@@ -25,9 +25,9 @@ const BPF_F_MMAPABLE: u32 = 1 << 10;
 /// How many threads may be found by the low bits of their ids.
 const SLOTS: usize = 1 << 13;
 
-/// Beside the number of the record of a thread: it has entered a call, or returned from one, since the beginning.
+/// Flag in [`IO_RECORDS`]: the thread has entered a call, or returned from one, since the observation began.
 const ENTERED: u64 = 1 << 32;
-/// The number of the record of a thread; 0: it has none.
+/// The number of the record of a thread in the low 32 bits (0: it has none), and [`ENTERED`].
 #[btf_map]
 static IO_RECORDS: TaskStorage<u64> = TaskStorage::new();
 /// Records, from 1 on. The loader sets the size, and that of the next.
@@ -193,7 +193,8 @@ fn new<T: IoTool>(task: Task) -> *mut IoThread {
     }
 }
 
-/// Whether the current thread is one of a target, and returns from a call that it was in when the observation began. It does so once.
+/// Whether the current thread is one of a target and returns from a call that it entered before the observation began. True at most once for
+/// each thread.
 #[inline(always)]
 pub(super) fn was_in_call() -> bool {
     let task = task();
@@ -207,7 +208,7 @@ pub(super) fn was_in_call() -> bool {
     unsafe {
         let is_first = *number == 0;
         *number |= ENTERED;
-        // A launched child that is not its command yet, or a process that got no number because none was left.
+        // Not a launched child that is not its command yet, nor a process that got no number because none was left.
         is_first
             && (&raw const (*known).execs_to_come).read_volatile()
                 | (&raw const (*known).replaced).read_volatile()

@@ -184,7 +184,7 @@ pub unsafe fn tcp_read(ctx: *mut c_void) {
         let read_to: u32 = of::of_tcp(sock, of::OF_READ_TO.load());
         let is_read = marked != 0 && read_to.wrapping_sub((*found.record).events.mark as u32) as i32 >= 0;
         if current_space().is_none() {
-            // A process that is not observed has the socket, too: what it reads, no target does.
+            // A process that is not observed shares the socket: what it reads was not read by a target.
             if is_read {
                 atomic::replace(&raw mut (*found.record).events.marked_ns, marked, 0);
             }

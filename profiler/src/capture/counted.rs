@@ -28,7 +28,7 @@ pub(crate) fn thread_hits(object: &Object) -> Result<Vec<(u32, ThreadHits)>> {
     Ok(hits)
 }
 
-/// The outcome of hits that have not ended, which user space adds.
+/// The outcome of hits that have not ended yet. User space adds it.
 const UNDER_WAY: &str = "under_way";
 /// For how long counters are read again, at most, to find each CPU between two hits. A hit takes microseconds, but the processor of a virtual
 /// machine may stand still in the middle of it.
@@ -64,8 +64,8 @@ pub(crate) fn counters<const N: usize>(object: &Object, entries: &[Entry]) -> Re
     Ok(sum)
 }
 
-/// Whether each probe has as many outcomes as hits. Those of a probe whose hits may be under way for any time never do: what it lacks is no sign that
-/// a hit is being counted.
+/// Whether each probe has as many outcomes as hits. A probe with the outcome [`UNDER_WAY`] is left out: its hits may last for any time, so a
+/// missing outcome does not mean that a hit is just being counted.
 fn adds_up(entries: &[Entry], counts: &[u64]) -> bool {
     let mut left: BTreeMap<&str, u64> = BTreeMap::new();
     let waits = |probe: &str| entries.iter().any(|entry| entry.probe == probe && entry.name == UNDER_WAY);
@@ -118,6 +118,6 @@ mod tests {
             entry(UNDER_WAY, "ring", Class::Recorded),
         ];
         assert!(adds_up(&entries, &[3, 3, 8, 5, 0]));
-        assert!(!adds_up(&entries, &[3, 2, 8, 5, 0]), "the other one is");
+        assert!(!adds_up(&entries, &[3, 2, 8, 5, 0]), "a hit of the other probe is waited for");
     }
 }

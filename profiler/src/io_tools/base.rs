@@ -302,7 +302,7 @@ impl Base {
         if let (Some(before), Some(section)) = (&before, part.sections.first_mut()) {
             section.notes.push(before.clone());
         }
-        // If nothing else was seen, that is what there is to say.
+        // If nothing else was seen, this is the only finding.
         let is_all = counted.sums.is_empty();
         part.findings = match part.losses.first().or(before.as_ref().filter(|_| is_all)) {
             Some(first) => {
@@ -316,14 +316,14 @@ impl Base {
     }
 }
 
-/// What was missed of calls that had begun before.
+/// Says how many calls had begun before the observation, so that what they did is not counted.
 fn before(count: u64) -> String {
     match count {
-        1 => "what 1 call that was under way at the start did is not counted".to_owned(),
-        count => format!(
-            "what {} calls that were under way at the start did is not counted",
-            units::count(count as f64)
-        ),
+        1 => "1 call was under way at the start: what it did is not counted".to_owned(),
+        count => {
+            let count = units::count(count as f64);
+            format!("{count} calls were under way at the start: what they did is not counted")
+        }
     }
 }
 

@@ -6,9 +6,9 @@ use crate::observe::io::TurnCounts;
 
 /// A thread works in turns if it does so at least this often,
 const LEAST_PER_S: f64 = 4.0;
-/// if its turns are at least so long: shorter ones are those of a loop that polls,
+/// if its turns are at least so long on average; those in shorter buckets (under 2^18 ns) are of a loop that polls, and are left out,
 const LEAST_TURN_NS: u64 = 500_000;
-/// if at least this share of its turns, and of the time that it was observed, is in turns of similar length: within a factor of four,
+/// if at least this share of its turns, and half this share of the observed time, is in turns of similar length: within a factor of four,
 const REGULAR: f64 = 0.6;
 /// and if there were at least so many.
 const LEAST_TURNS: u32 = 5;

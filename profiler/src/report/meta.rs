@@ -147,8 +147,9 @@ pub struct Cost {
     /// Mean time of the trap of a hit, in nanoseconds.
     #[serde(default)]
     pub trap_ns_per_hit: Option<f64>,
-    /// Share of the hits that found the kernel's code for probes gone from the nearest caches, from 0 to 1, by how long after
-    /// another they came and what ran in between. It makes a part of `trap_ns_per_hit`. Absent if there were no hits.
+    /// Estimated share of the hits that found the kernel's code for probes evicted from the nearest caches, from 0 to 1. It follows from the
+    /// time between hits and from what ran in the kernel in between. Such hits take longer, which `trap_ns_per_hit` includes. Absent if
+    /// there were no hits.
     #[serde(default)]
     pub cold_share: Option<f64>,
     /// Mean time that a system call takes longer, in nanoseconds, by tools that count those. Absent if none does.

@@ -33,7 +33,7 @@ const OPERATION: u32 = 0xff;
 const READ: u32 = 0;
 const WRITE: u32 = 1;
 const ZONE_APPEND: u32 = 13;
-/// In place of when a device has got a request: it has put it back.
+/// Value of `issued_ns` of a request that the device has put back.
 const PUT_BACK: u64 = 0;
 
 macro_rules! members {

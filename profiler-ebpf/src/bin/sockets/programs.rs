@@ -36,7 +36,7 @@ impl IoTool for Sockets {
         service::identity(path)
     }
 
-    /// It is `listen`.
+    /// The only call that is followed is `listen`.
     #[inline(always)]
     fn followed_returned(_used: CallUse, result: u64) {
         if result == 0

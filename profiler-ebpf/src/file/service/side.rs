@@ -23,7 +23,7 @@ fn served(kind: u16, port: u16) -> (Option<*mut u64>, u64) {
     (SERVED_PORTS.get_ptr_mut(place & 2047), 1 << (port & 63))
 }
 
-/// The socket with this `struct path` listens from now on. Its connections may be used without a call that accepts them: by io_uring.
+/// Notes that the socket with this `struct path` listens from now on: io_uring may accept its connections, without a call.
 #[inline(always)]
 pub fn listens(path: u64) {
     if known::kind(path) != S_IFSOCK >> known::KIND_SHIFT {

@@ -23,7 +23,7 @@ const FULL_SHARE: u64 = 4;
 const NEW_SHARE: u64 = 32;
 /// Most closed connections that are kept one by one.
 const MOST_CLOSED: usize = 4_096;
-/// With a full table, closed ones are looked for at each so many looks.
+/// If sockets find no room, closed ones are looked for at every so many looks.
 const LOOKS_APART: u32 = 16;
 
 /// One socket.
@@ -192,9 +192,9 @@ pub(crate) struct Connections {
     taken: u64,
     /// How many must have been seen until closed ones are looked for again.
     looked_for: u64,
-    /// Times that there was no room at the last look.
+    /// Times that a socket had found no room, when closed ones were last looked for.
     beyond_then: u64,
-    /// How many looks were not worth it since.
+    /// Looks since then.
     passed_over: u32,
 }
 
@@ -353,7 +353,7 @@ mod tests {
         assert_eq!(closed, [0, 7]);
     }
 
-    /// When no more are given an entry, their number does not grow either.
+    /// When the table is full, no socket gets an entry, so the number of those seen does not grow.
     #[test]
     fn closed_ones_are_looked_for_again_after_the_table_was_full() {
         const MOST: u64 = 65_536;

@@ -20,6 +20,7 @@ pub(super) fn ring(types: &Types) -> [(&'static str, Vec<u8>); 6] {
 /// Where the programs find the file of a mapping. A file of an overlay stands in for another since Linux 6.8.
 pub(super) fn mappings(types: &Types) -> [(&'static str, Vec<u8>); 4] {
     let is_new = is_at_least(&rustix::system::uname().release().to_string_lossy(), [6, 14]);
+    // `FMODE_BACKING` (include/linux/fs.h): bit 25, and bit 24 since Linux 6.14.
     let backing: u32 = if is_new { 1 << 24 } else { 1 << 25 };
     let offset =
         |structure: &str, path: &[&str]| types.offset(structure, path).unwrap_or(0).to_ne_bytes().to_vec();

@@ -62,7 +62,7 @@ pub(crate) struct Seconds {
     step: u64,
     /// Seconds before this one are among the earlier ones.
     settled: u64,
-    /// The second in which the first of these intervals begins, which is that in which the observation does.
+    /// The second of the monotonic clock in which the observation began: the first interval begins there.
     first: u64,
 }
 
@@ -125,7 +125,8 @@ impl Seconds {
         }
     }
 
-    /// All intervals, with the second of the observation in which each begins. The kernel side may have counted in the one before it.
+    /// All intervals, with the second of the observation in which each begins. What the kernel side counted in the
+    /// second before the observation began is added to its first second.
     fn all(&self) -> impl Iterator<Item = (u32, u64, Second)> {
         let earlier = self.earlier.iter().map(|((of, at), sums)| (*of, at * self.step, *sums));
         let recent = self.recent.iter();
@@ -145,7 +146,7 @@ impl Seconds {
     ) -> Series {
         let end_ns = began_ns + lasted.as_nanos() as u64;
         let seconds = end_ns / NS_PER_S - self.first + 1;
-        // As many of the earlier intervals in each value.
+        // A multiple of `self.step`, so that each value has the same number of earlier intervals.
         let step = seconds.div_ceil(MOST_VALUES as u64).next_multiple_of(self.step);
         let mut values = vec![Second::default(); seconds.div_ceil(step) as usize];
         for (_, second, sums) in self.all().filter(|(of, ..)| operations.contains(of)) {
@@ -225,7 +226,7 @@ mod tests {
         assert_eq!(all, 2 * (LAST - 998));
     }
 
-    /// The intervals of a value must not be one more than those of the next.
+    /// Each value must be made of the same number of intervals.
     #[test]
     fn a_constant_rate_is_a_straight_line_however_long_it_lasts() {
         const FIRST: u64 = 1_001;

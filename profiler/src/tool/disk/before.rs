@@ -1,6 +1,6 @@
 //! Threads that have been in an operation since before the observation began: no program has seen them enter it.
 
-use std::{collections::HashSet, fs};
+use std::{collections::HashSet, fs, os::unix::fs::FileTypeExt as _};
 
 use super::{
     findings::thresholds::STUCK_FOR,
@@ -25,7 +25,8 @@ pub(super) struct Stuck {
     pub(super) file: Text,
 }
 
-/// Finds them among the threads of the targets: they have made no call, and are in one on a file. None before they are [`STUCK_FOR`] long.
+/// Finds the threads of the targets that have entered no call since the observation began, and are in one on a file. Finds none before the
+/// observation has lasted [`STUCK_FOR`].
 pub(super) fn find(on: &Observation<'_>, alive: &[Alive]) -> Vec<Stuck> {
     if on.lasted() < STUCK_FOR {
         return Vec::new();
@@ -39,9 +40,12 @@ pub(super) fn find(on: &Observation<'_>, alive: &[Alive]) -> Vec<Stuck> {
 fn stuck(pid: u32, tid: u32) -> Option<Stuck> {
     let call = fs::read_to_string(format!("/proc/{tid}/syscall")).ok()?;
     let (operation, descriptor) = parse(&call)?;
-    let path = fs::read_link(format!("/proc/{pid}/fd/{descriptor}")).ok()?;
-    // A socket or a pipe has no path.
-    let file = path.is_absolute().then(|| Text::new(path.as_os_str().as_encoded_bytes()))?;
+    let link = format!("/proc/{pid}/fd/{descriptor}");
+    // Sockets, pipes and terminals may wait for any time. They do not count, as for other operations.
+    let kind = fs::metadata(&link).ok()?.file_type();
+    let path = fs::read_link(link).ok()?;
+    let counts = kind.is_file() || kind.is_dir() || kind.is_block_device();
+    let file = counts.then(|| Text::new(path.as_os_str().as_encoded_bytes()))?;
     Some(Stuck { thread: threads::name(tid)?, operation, file })
 }
 
@@ -57,7 +61,43 @@ fn parse(line: &str) -> Option<(Operation, u64)> {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io::{Read as _, Write as _},
+        sync::mpsc,
+        thread,
+        time::{Duration, Instant},
+    };
+
+    use rustix::fs::Mode;
+
     use super::*;
+
+    /// A named pipe has a path, like a terminal: whoever reads it waits for others.
+    #[test]
+    fn a_thread_that_waits_for_a_pipe_is_not_stuck() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)
+            .unwrap();
+        // Both ends, so that opening it does not wait.
+        let mut pipe = fs::File::options().read(true).write(true).open(&path).unwrap();
+        let mut other = pipe.try_clone().unwrap();
+        let (say, hear) = mpsc::channel();
+        let reader = thread::spawn(move || {
+            say.send(rustix::thread::gettid().as_raw_nonzero().get() as u32).unwrap();
+            other.read_exact(&mut [0]).unwrap();
+        });
+        let tid = hear.recv().unwrap();
+        let begun = Instant::now();
+        while fs::read_to_string(format!("/proc/{tid}/syscall")).ok().and_then(|line| parse(&line)).is_none()
+        {
+            assert!(begun.elapsed() < Duration::from_secs(10), "it does not read");
+            thread::yield_now();
+        }
+        assert_eq!(stuck(std::process::id(), tid), None);
+        pipe.write_all(&[0]).unwrap();
+        reader.join().unwrap();
+    }
 
     #[test]
     fn calls_on_files_are_read_from_their_line() {

@@ -125,7 +125,7 @@ fn small_synced_writes(facts: &Facts<'_>) -> Vec<Finding> {
 
 /// Where the kernel keeps files that are on no device.
 const OF_KERNEL: [&str; 2] = ["/proc/", "/sys/"];
-/// Where files change without a write that is seen: those, and memory that processes share.
+/// Where files change without a write that is seen: `/proc`, `/sys`, devices, and memory that processes share (`/dev/shm`).
 const LIVE: [&str; 3] = ["/proc/", "/sys/", "/dev/"];
 
 fn is_in(file: &Label, places: &[&str]) -> bool {

@@ -198,9 +198,9 @@ mod tests {
         assert_eq!(operation(Sysno::write), Some(Send));
         assert_eq!(operation(Sysno::recvmmsg), Some(Receive));
         assert_eq!(operation(Sysno::openat), None);
-        assert!(of(Sysno::epoll_wait).waits() && of(Sysno::epoll_wait).has_waited(1));
+        assert!(of(Sysno::epoll_wait).waits() && of(Sysno::epoll_wait).is_wait(1));
         // FUTEX_WAIT_BITSET and FUTEX_WAKE of a lock of one process.
-        assert!(of(Sysno::futex).has_waited(0x80 | 9) && !of(Sysno::futex).has_waited(0x80 | 1));
+        assert!(of(Sysno::futex).is_wait(0x80 | 9) && !of(Sysno::futex).is_wait(0x80 | 1));
         assert!(of(Sysno::listen).is_followed());
         assert!(of(Sysno::recvmmsg).is_in_messages() && !of(Sysno::recvmmsg).is_in_bytes());
         assert!(of(Sysno::read).is_patient() && !of(Sysno::write).is_patient());

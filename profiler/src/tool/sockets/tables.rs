@@ -161,14 +161,19 @@ impl<'a> Tables<'a> {
                 units::count(beyond as f64)
             ));
         }
-        let words = [
-            "completions of io_uring are of requests that go on (multishot): what they have received or accepted is not counted",
-            "calls have received so many messages that the bytes of the last ones are not counted",
-        ];
-        let uncounted = self.given.uncounted.into_iter().zip(words).filter(|(count, _)| *count > 0);
-        section
-            .notes
-            .extend(uncounted.map(|(count, words)| format!("{} {words}", units::count(count as f64))));
+        let [going_on, too_many] = self.given.uncounted;
+        if going_on > 0 {
+            section.notes.push(format!(
+                "completions of multishot requests of io_uring (receives, accepts, polls): {}; what they received or accepted is not counted",
+                units::count(going_on as f64)
+            ));
+        }
+        if too_many > 0 {
+            section.notes.push(format!(
+                "calls that received more than 65,536 messages, of which the bytes of the others are not counted: {}",
+                units::count(too_many as f64)
+            ));
+        }
         section
     }
 

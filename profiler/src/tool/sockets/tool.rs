@@ -127,7 +127,7 @@ impl Tool for Sockets {
         if self.options.show_peers {
             on.files.show_peers();
         }
-        // A command that has not begun has none of its own yet, only the one by which it is told to begin.
+        // Before a command begins, its only socket is the one through which profiler starts it.
         if on.command().is_none() {
             self.states.look(on.living_spaces())?;
         }

@@ -22,8 +22,8 @@ use crate::{
     units,
 };
 
-/// How many operations of threads that do not work in turns are searched for a period: those with the most time. A search takes up to a
-/// millisecond.
+/// How many combinations of thread, operation and file are searched for a period, of threads that do not work in turns: those with the most time. A
+/// search takes a few milliseconds at most ([`period::find`]).
 const MOST_SEARCHED: usize = 64;
 
 /// A thread waits for a file.
@@ -42,7 +42,7 @@ pub(super) struct Stall<'a> {
 }
 
 /// Operations in which threads wait: syncs, faults of mapped files, writes, and reads for which a device was asked. Those of threads that work in
-/// turns, the worst first, and of other threads the one with the most time that has a period.
+/// turns, the worst first, and of each other thread the one with the most time among those that have a period.
 pub(super) fn find<'a>(facts: &Facts<'a>) -> (Vec<Stall<'a>>, Vec<Stall<'a>>) {
     let (mut stalls, mut others): (Vec<_>, Vec<_>) =
         candidates(facts).into_iter().partition(|(stall, _)| stall.turns.is_some());

@@ -191,7 +191,7 @@ fn errors_and_operations_without_an_end_are_said() {
     );
 }
 
-/// Reading the memory of a process at an address that it does not have is such an error, too.
+/// Reading `/proc/PID/mem` at an address that is not mapped fails with `EIO`.
 #[test]
 fn errors_of_files_of_the_kernel_are_no_errors_of_devices() {
     let failed = |io_errors: u64| {

@@ -14,7 +14,7 @@ use crate::{
 /// A disk that is full, and errors of devices.
 pub(super) fn failures(facts: &Facts<'_>) -> Vec<Finding> {
     let of = |rule: &'static str, words: &str, count: fn(&Line) -> u64| {
-        // They have errors of their own.
+        // Files in `/proc` and `/sys` are on no device, and have errors of their own.
         let failed =
             || facts.lines.iter().filter(|(what, line)| count(line) > 0 && !is_in(&what.file, &OF_KERNEL));
         let (what, line) = failed().max_by_key(|(_, line)| count(line))?;
@@ -58,12 +58,16 @@ pub(super) fn stuck(facts: &Facts<'_>) -> Vec<Finding> {
     facts.alive.iter().filter_map(of).chain(stuck_before(facts)).collect()
 }
 
-/// Of threads that are in the same operation, one stands for all.
+/// One finding for all of them: it names the first thread and says how many more there are, whatever operation or file they are in.
 fn stuck_before(facts: &Facts<'_>) -> Option<Finding> {
     let is_stuck = |of: &&Stuck| !is_in(&Label::Known(of.file.clone()), &OF_KERNEL);
     let first = facts.before.iter().find(is_stuck).filter(|_| facts.length() >= STUCK_FOR)?;
     let count = facts.before.iter().filter(is_stuck).count();
-    let others = if count > 1 { format!(", and {} more", count - 1) } else { String::new() };
+    let others = match count {
+        1 => String::new(),
+        2 => "; 1 more thread is in such an operation, too".to_owned(),
+        count => format!("; {} more threads are in such an operation, too", count - 1),
+    };
     let sentence = vec![
         Phrase::plain("STUCK: thread "),
         Phrase::Name(first.thread.clone()),

@@ -84,7 +84,7 @@ fn polls(facts: &Facts<'_>, what: &What, thread: &Text, sum: &Sum) -> Option<Fin
     Some(finding)
 }
 
-/// Whether what a thread sends are answers to as many messages: there is nothing to put together.
+/// Whether a thread sends at most [`SENDS_PER_RECEIVE`] messages for each that it receives: these are answers, and there is nothing to put together.
 fn are_answers(line: &Line, thread: &Text, sent: &Sum) -> bool {
     let received = line.threads.get(&(Operation::Receive, thread.clone()));
     received.is_some_and(|received| sent.messages <= SENDS_PER_RECEIVE * received.messages)

@@ -131,7 +131,7 @@ impl Tables<'_> {
         section
     }
 
-    /// Says of which sockets the sums belong to more than one peer, or process.
+    /// Says how many sockets have sums of more than one peer, and of more than one process.
     fn note_ambiguous(&self, section: &mut Section) {
         let count = |is: fn(&Connection) -> bool| self.shown_connections().filter(|of| is(of)).count();
         let several = count(|of| of.has_several_peers);

@@ -25,7 +25,7 @@ fn turning(turns: u32) -> Alive {
 
 /// A burst of requests to a server that is idle otherwise: it answers each of them.
 #[test]
-fn answers_to_as_many_messages_are_no_small_sends() {
+fn up_to_two_sends_for_each_message_received_are_answers() {
     let of = |received| {
         let sum = |messages| Sum {
             count: messages,
