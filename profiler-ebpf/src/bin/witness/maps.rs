@@ -70,7 +70,9 @@ counts!(walked, passed_over, not_walkable, lost_slot, lost_ring);
 pub(crate) fn hit() -> Option<(Counts, u32)> {
     let target = TARGET.get(0)?;
     // SAFETY: a helper without arguments.
-    if (unsafe { bpf_get_current_pid_tgid() } >> 32) as u32 != target.tgid {
+    let tgid = (unsafe { bpf_get_current_pid_tgid() } >> 32) as u32;
+    // The kernel's idle threads are process 0, and so is the target as long as it is not published.
+    if tgid == 0 || tgid != target.tgid {
         return None;
     }
     let tally = TALLY.get_ptr_mut(0)?;
