@@ -33,7 +33,7 @@ fn pid_of(name: &str, text: &str) -> u32 {
 /// The shell of `sh -c 'server & wait'` leaks nothing, and nothing is known of the server.
 #[test]
 fn a_command_that_only_waits_for_its_child_does_not_pass_a_gate() {
-    let Some(_live) = support::live() else { return };
+    let Some(_live) = support::live_beside_others() else { return };
     let options = ["memleak", "--format", "json", "--gate", "--older", "200ms", "--for", "1s"];
     let report = Observer::spawn(&[&options[..], &["--", "sh", "-c", "sleep 1000; true"]].concat())
         .finish(PATIENCE)
@@ -47,7 +47,7 @@ fn a_command_that_only_waits_for_its_child_does_not_pass_a_gate() {
 
 #[test]
 fn a_process_that_only_waits_for_its_child_says_what_to_observe() {
-    let Some(_live) = support::live() else { return };
+    let Some(_live) = support::live_beside_others() else { return };
     let target = Workload::spawn("sh".as_ref(), &["-c", "echo READY; sleep 1000; true"]);
     let report =
         Observer::attach("memleak", target.pid(), &["--gate", "--for", "1s"]).finish(PATIENCE).report(3);
@@ -62,7 +62,7 @@ fn a_process_that_only_waits_for_its_child_says_what_to_observe() {
 /// What did not run was not observed. First line, verdict and gate say the same.
 #[test]
 fn a_stopped_target_is_not_called_free_of_leaks() {
-    let Some(_live) = support::live() else { return };
+    let Some(_live) = support::live_beside_others() else { return };
     let program = Build::c("leaks.c").build();
     let [stays, goes_on, leaks] = [&["calm", "10"][..], &["calm", "10"], &["bursts", "1", "10"]]
         .map(|arguments| Workload::spawn(&program, arguments));
@@ -110,7 +110,7 @@ fn a_stopped_target_is_not_called_free_of_leaks() {
 /// As `systemctl freeze` and `docker pause` do it: the state of the process is that of one that sleeps.
 #[test]
 fn a_frozen_target_is_not_called_free_of_leaks() {
-    let Some(_live) = support::live() else { return };
+    let Some(_live) = support::live_beside_others() else { return };
     let program = Build::c("leaks.c").build();
     let [mut calm, mut leaks] =
         [&["calm", "10"][..], &["bursts", "1", "10"]].map(|arguments| Workload::spawn(&program, arguments));
@@ -138,7 +138,7 @@ fn a_frozen_target_is_not_called_free_of_leaks() {
 /// What leaks does not only wait, however little it does.
 #[test]
 fn a_target_that_leaks_is_not_reported_as_waiting_for_its_child() {
-    let Some(_live) = support::live() else { return };
+    let Some(_live) = support::live_beside_others() else { return };
     let script = format!("sleep 1000 & exec {} bursts 1 10", Build::c("leaks.c").build().display());
     let options =
         ["memleak", "--format", "json", "--older", "200ms", "--for", "2s", "--", "sh", "-c", &script];
@@ -152,7 +152,7 @@ fn a_target_that_leaks_is_not_reported_as_waiting_for_its_child() {
 /// Beside a target that allocates, it is the one that is said to wait, and not both.
 #[test]
 fn of_several_targets_only_the_idle_one_is_reported_as_idle() {
-    let Some(_live) = support::live() else { return };
+    let Some(_live) = support::live_beside_others() else { return };
     let honest = Workload::spawn(&Build::c("leaks.c").build(), &["calm", "10"]);
     let target = Workload::spawn("sh".as_ref(), &["-c", "echo READY; sleep 1000; true"]);
     let other = honest.pid_argument();
@@ -176,7 +176,7 @@ fn of_several_targets_only_the_idle_one_is_reported_as_idle() {
 /// observed from then on, or it is said that nothing is seen of it, which passes no gate.
 #[test]
 fn one_of_several_targets_that_execs_is_observed_again_or_reported() {
-    let Some(_live) = support::live() else { return };
+    let Some(_live) = support::live_beside_others() else { return };
     let program = Build::c("leaks.c").build();
     let script = format!("echo READY; read go; exec {} calm 10", program.display());
     let honest = Workload::spawn(&program, &["calm", "10"]);
@@ -216,7 +216,7 @@ fn one_of_several_targets_that_execs_is_observed_again_or_reported() {
 /// Beside another target, too, of which everything is known.
 #[test]
 fn a_target_that_becomes_a_program_without_an_allocator_does_not_pass_a_gate() {
-    let Some(_live) = support::live() else { return };
+    let Some(_live) = support::live_beside_others() else { return };
     let build = Build::plain_c("bare.c").flags(&["-O1", "-nostdlib", "-static", "-ffreestanding"]);
     let script = format!("echo READY; read go; exec {}", build.build().display());
     let honest = Workload::spawn(&Build::c("leaks.c").build(), &["calm", "10"]);
@@ -238,7 +238,7 @@ fn a_target_that_becomes_a_program_without_an_allocator_does_not_pass_a_gate() {
 /// Itself, or a script that starts one and ends, with the environment of the script or with none.
 #[test]
 fn a_command_that_becomes_a_daemon_is_reported_as_running() {
-    let Some(_live) = support::live() else { return };
+    let Some(_live) = support::live_beside_others() else { return };
     let program = Build::c("daemon.c").build();
     let program = program.to_str().unwrap();
     let [script, bare] = ["", "env -i "].map(|start| format!("{start}{program} && exit 0"));
@@ -264,7 +264,7 @@ fn a_command_that_becomes_a_daemon_is_reported_as_running() {
 /// parent that lives: ours.
 #[test]
 fn a_program_that_others_start_is_not_left_behind() {
-    let Some(_live) = support::live() else { return };
+    let Some(_live) = support::live_beside_others() else { return };
     let mut observer =
         Observer::spawn(&["memleak", "--format", "json", "--", "sh", "-c", "echo begun >&2; sleep 0.5"]);
     observer.expect_line("begun");
@@ -278,7 +278,7 @@ fn a_program_that_others_start_is_not_left_behind() {
 /// Two of a few calls prove nothing, and none of a few does not either.
 #[test]
 fn a_sample_without_blocks_decides_nothing() {
-    let Some(_live) = support::live() else { return };
+    let Some(_live) = support::live_beside_others() else { return };
     let mut target = Workload::spawn(&Build::c("grow.c").build(), &["--what", "0", "--mib", "1"]);
     let observer = Observer::attach("memleak", target.pid(), &["--gate", "--sample-bytes", "1TiB"]);
     target.run();
@@ -293,7 +293,7 @@ fn a_sample_without_blocks_decides_nothing() {
 /// What a command has done by children that are gone is known only until it is collected itself.
 #[test]
 fn a_command_whose_children_did_the_work_says_so_when_it_has_ended() {
-    let Some(_live) = support::live() else { return };
+    let Some(_live) = support::live_beside_others() else { return };
     let work = "for child in 1 2 3 4; do (i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done); done; true";
     let report =
         Observer::spawn(&["memleak", "--format", "json", "--", "sh", "-c", work]).finish(PATIENCE).report(0);
@@ -304,7 +304,7 @@ fn a_command_whose_children_did_the_work_says_so_when_it_has_ended() {
 /// A target whose parent collects it at once cannot be asked when it has ended: what its children did is known from before.
 #[test]
 fn the_work_of_ended_children_is_known_when_their_parent_has_ended_too() {
-    let Some(_live) = support::live() else { return };
+    let Some(_live) = support::live_beside_others() else { return };
     // Some seconds of work: with probes on malloc each step takes longer.
     let memleak = ("memleak", &["--gate", "--older", "200ms"][..], 4_000);
     for (tool, options, steps) in [memleak, ("syscalls", &["--gate"], 50_000)] {
@@ -330,7 +330,7 @@ fn the_work_of_ended_children_is_known_when_their_parent_has_ended_too() {
 /// A child that has ended by the time of the report may have leaked all that there was: its parent only waited for it.
 #[test]
 fn a_command_whose_ended_child_filled_memory_does_not_pass_a_gate() {
-    let Some(_live) = support::live() else { return };
+    let Some(_live) = support::live_beside_others() else { return };
     let program = Build::c("waits.c").build();
     for (work, code) in [("leaks", 3), ("works", 0)] {
         let options = ["memleak", "--format", "json", "--gate", "--older", "200ms", "--"];
@@ -352,7 +352,7 @@ fn a_command_whose_ended_child_filled_memory_does_not_pass_a_gate() {
 /// nobody saw begin, not of memory from before. The target never holds more than 64 blocks.
 #[test]
 fn releases_during_attaching_do_not_count_as_memory_from_before() {
-    let Some(_live) = support::live() else { return };
+    let Some(_live) = support::live_beside_others() else { return };
     let arguments = ["--threads", "1", "--pairs-per-s", "200000", "--seconds", "60"];
     let mut target = Workload::spawn(&Build::c("loop.c").build(), &arguments);
     target.say("go");
@@ -365,7 +365,7 @@ fn releases_during_attaching_do_not_count_as_memory_from_before() {
 
 #[test]
 fn quiet_is_obeyed_with_verbose() {
-    let Some(_live) = support::live() else { return };
+    let Some(_live) = support::live_beside_others() else { return };
     let said = |options: &[&str]| {
         let command = ["memleak", "--", "true"];
         let output = Command::new(program()).args(options).args(command).output().unwrap();
@@ -378,7 +378,7 @@ fn quiet_is_obeyed_with_verbose() {
 /// A worker of the same name ends while it is observed, as at a reload: its parent is told all that it has used, also before.
 #[test]
 fn an_observed_child_that_ends_is_not_called_unseen() {
-    let Some(_live) = support::live() else { return };
+    let Some(_live) = support::live_beside_others() else { return };
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join("a-reloader");
     std::fs::copy("/bin/sh", &program).unwrap();

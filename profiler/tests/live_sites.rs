@@ -53,7 +53,7 @@ fn assert_leaks(what: &str, report: &Value, function: &str, stacks: std::ops::Ra
 
 #[test]
 fn leaks_by_the_tick_of_a_hundred_stacks_and_of_eight_functions() {
-    let Some(_live) = support::live() else { return };
+    let Some(_live) = support::live_beside_others() else { return };
     let program = Build::c("leaks.c").build();
     let cases: [(&[&str], &str, std::ops::RangeInclusive<u64>); 6] = [
         (&["bursts", "100", "50"], "on_tick", 1..=1),
@@ -79,7 +79,7 @@ fn leaks_by_the_tick_of_a_hundred_stacks_and_of_eight_functions() {
 /// What the cache holds goes: only what has outlived it leaks, and the answer says from which age on.
 #[test]
 fn a_leak_and_a_cache_of_the_same_line_are_kept_apart() {
-    let Some(_live) = support::live() else { return };
+    let Some(_live) = support::live_beside_others() else { return };
     let target = Workload::spawn(&Build::c("leaks.c").build(), &["beside", "5", "360"]);
     let observer = Observer::attach("memleak", target.pid(), &["--older", "1s", "--for", "6s"]);
     let report = observer.finish(RUN_PATIENCE).report(0);
@@ -103,7 +103,7 @@ fn a_leak_and_a_cache_of_the_same_line_are_kept_apart() {
 
 #[test]
 fn an_observation_that_can_decide_nothing_is_announced() {
-    let Some(_live) = support::live() else { return };
+    let Some(_live) = support::live_beside_others() else { return };
     let target = Workload::spawn(&Build::c("leaks.c").build(), &["bursts", "10", "50"]);
     let observer = Observer::attach("memleak", target.pid(), &["--older", "2s", "--for", "2s"]);
     let outcome = observer.finish(RUN_PATIENCE);

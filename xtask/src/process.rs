@@ -83,6 +83,17 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
     env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file())
 }
 
+/// The same command, run only on processors that have nothing else to do (`SCHED_IDLE`).
+pub(crate) fn when_idle(wanted: Command) -> Command {
+    if !on_path("chrt") {
+        return wanted;
+    }
+    let mut idle = command("chrt");
+    idle.args(["--idle", "0"]).arg(wanted.get_program()).args(wanted.get_args());
+    idle.envs(wanted.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    idle
+}
+
 /// Has the kernel send this to the child when the thread that starts it ends without having waited for it: when this
 /// program is ended from outside, whatever the way.
 pub(crate) fn die_with_us(command: &mut Command, signal: Signal) {
@@ -138,6 +149,14 @@ mod tests {
         let mut child = std::thread::spawn(start).join().unwrap();
         let killed = Some(Signal::KILL.as_raw());
         assert_eq!(std::os::unix::process::ExitStatusExt::signal(&child.wait().unwrap()), killed);
+    }
+
+    #[test]
+    fn a_command_of_low_priority_keeps_arguments_and_environment() {
+        let mut wanted = command("sh");
+        wanted.env("WORD", "is").args(["-c", "echo $1 $WORD; chrt --pid $$", "sh", "this"]);
+        let said = ask(&mut when_idle(wanted)).unwrap();
+        assert!(said.starts_with("this is\n") && said.contains("SCHED_IDLE"), "{said}");
     }
 
     #[test]

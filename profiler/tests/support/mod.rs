@@ -2,7 +2,7 @@
 //!
 //! Live tests observe real processes and need root. Without it they fail, unless `PROFILER_NO_ROOT=1` says that this
 //! machine has none: then each says `SKIPPED`. They run one at a time: each of them measures, or kills at a chosen
-//! moment, and the machine may be small.
+//! moment, and the machine may be small. Only those that wait most of the time run beside others of their kind.
 //!
 //! `cargo xtask vm` runs some of them on other kernels, in a machine that has no compiler and is slow:
 //! `PROFILER_ONLY_BUILD=1` has a test build its workloads and end where it would start the first program, and
@@ -31,28 +31,44 @@ pub(crate) mod workload;
 pub(crate) mod zone;
 
 use std::io::Write as _;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+static RUNNING: RwLock<()> = RwLock::new(());
 
 /// The right to run a live test. Held until the end of the test.
-pub(crate) struct Live(#[expect(dead_code, reason = "held, not read")] MutexGuard<'static, ()>);
+#[expect(dead_code, reason = "held, not read")]
+pub(crate) enum Live {
+    Alone(RwLockWriteGuard<'static, ()>),
+    Beside(RwLockReadGuard<'static, ()>),
+}
 
-/// Admits a live test: `None` if the machine has no root and says so.
+/// Admits a live test that needs the machine for itself: `None` if the machine has no root and says so.
 ///
 /// # Panics
 /// Without root and without `PROFILER_NO_ROOT=1`.
 pub(crate) fn live() -> Option<Live> {
+    // A test that failed while it held the lock says nothing about this one.
+    can_run().then(|| Live::Alone(RUNNING.write().unwrap_or_else(PoisonError::into_inner)))
+}
+
+/// The same for a test that waits most of the time, and for nothing that others of its kind do: it runs beside them.
+///
+/// # Panics
+/// As [`live`].
+pub(crate) fn live_beside_others() -> Option<Live> {
+    can_run().then(|| Live::Beside(RUNNING.read().unwrap_or_else(PoisonError::into_inner)))
+}
+
+fn can_run() -> bool {
     if !only_building() && !rustix::process::geteuid().is_root() {
         assert!(
             std::env::var_os("PROFILER_NO_ROOT").is_some_and(|value| value == "1"),
             "run as root: cargo xtask test (or set PROFILER_NO_ROOT=1 to skip what needs it)"
         );
         testbed::skip::skip("not root, and PROFILER_NO_ROOT=1");
-        return None;
+        return false;
     }
-    // A test that failed while it held the lock says nothing about this one.
-    Some(Live(ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)))
+    true
 }
 
 /// How often a planted fault must be found, and a healthy server be left in peace.

@@ -1,7 +1,8 @@
 //! `cargo xtask test`: every test, built as the user, the live ones run as root.
 //!
-//! A live test is one in a file `profiler/tests/live_*.rs`. It attaches probes, so it needs root, and it measures,
-//! so it runs alone.
+//! A live test is one in a file `profiler/tests/live_*.rs`. It attaches probes, so it needs root, and it counts what
+//! happens, so no other runs at the same time. Those in `live_*cost.rs` measure, so they have the machine to themselves;
+//! beside the others, other kernels are emulated on what these leave of the processors.
 
 mod tally;
 
@@ -67,15 +68,26 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     tally
         .run("documentation", cargo().args(["test", "--workspace", "--doc", "--quiet"]).args(&args.filter))?;
+    // An emulated machine needs no root. What it boots is built before anything is measured.
+    let few = vm::Few::prepare(&built, args.filter.as_deref())?;
     match privilege {
         Some(privilege) => {
             let observed = observed.map_or_else(|| Observed::of_tests(&built), Ok)?;
-            run_live(privilege, &live, &observed, args, &mut tally)?;
+            println!("\nprofiler under test: {}", observed.profiler.display());
+            let (measuring, others): (Vec<_>, Vec<_>) = live.into_iter().partition(|test| measures(test));
+            run_live(privilege, &measuring, &observed, args, &mut tally)?;
+            thread::scope(|scope| {
+                let emulated = scope.spawn(|| few.run());
+                run_live(privilege, &others, &observed, args, &mut tally)?;
+                tally.take(emulated.join().unwrap_or_else(|panic| resume_unwind(panic)));
+                privilege.hand_back(&workspace::target_dir())
+            })?;
         }
-        None => println!("\nleft out by --no-root: {} live test programs", live.len()),
+        None => {
+            println!("\nleft out by --no-root: {} live test programs", live.len());
+            tally.take(few.run());
+        }
     }
-    // An emulated machine needs no root.
-    tally.take(vm::run_in_tests(&built, args.filter.as_deref())?);
     tally.conclude()
 }
 
@@ -120,7 +132,6 @@ fn run_live(
     args: &Args,
     tally: &mut Tally,
 ) -> Result<()> {
-    println!("\nprofiler under test: {}", profiler.display());
     for test in live {
         let passed = PASSED_TO_ROOT.iter().filter_map(|name| Some((*name, std::env::var_os(name)?)));
         let mut variables = variables(test, args);
@@ -129,10 +140,11 @@ fn run_live(
         variables.push(("PROFILER_PROGRAM", profiler.as_os_str().to_owned()));
         let variables = variables.iter().map(|(name, value)| (*name, value.as_os_str())).collect::<Vec<_>>();
         let mut run = privilege.command(&test.path, &variables);
-        run.arg("--test-threads=1").args(filter(test, args)).current_dir(&test.package_dir);
+        // Those that need the machine for themselves wait for each other.
+        run.arg("--test-threads=4").args(filter(test, args)).current_dir(&test.package_dir);
         tally.run(&title(test), &mut run)?;
     }
-    privilege.hand_back(&workspace::target_dir())
+    Ok(())
 }
 
 /// The filter to pass to a test program: none if the filter names the program itself.
@@ -142,6 +154,11 @@ fn filter<'a>(test: &Executable, args: &'a Args) -> Option<&'a String> {
 
 fn is_live(test: &Executable) -> bool {
     test.kind == "test" && test.name.starts_with("live_")
+}
+
+/// Whether a live test compares costs, which other work on the machine would change.
+fn measures(test: &Executable) -> bool {
+    test.name.ends_with("cost")
 }
 
 fn title(test: &Executable) -> String {
@@ -173,5 +190,7 @@ mod tests {
         assert!(is_live(&test("test", "live_exact")));
         assert!(!is_live(&test("test", "cli")));
         assert!(!is_live(&test("bin", "live_view")));
+        assert!(measures(&test("test", "live_io_cost")));
+        assert!(!measures(&test("test", "live_exact")));
     }
 }

@@ -41,7 +41,7 @@ impl Tally {
     /// Runs one test program, shows what it prints and adds up its results.
     pub(super) fn run(&mut self, title: &str, program: &mut Command) -> Result<()> {
         println!("\n== {title}");
-        self.follow(title, program, &mut stdout().lock(), stderr())
+        self.follow(title, program, &mut stdout(), stderr())
     }
 
     fn follow(
@@ -59,11 +59,12 @@ impl Tally {
         let skips = listen(errors, err);
         let mut results = Results::default();
         for line in BufReader::new(output).split(b'\n') {
-            let line = line?;
+            let mut line = line?;
             // What a test prints need not be UTF-8.
-            out.write_all(&line)?;
-            out.write_all(b"\n")?;
             results.add(&String::from_utf8_lossy(&line));
+            // In one piece: emulated machines print at the same time.
+            line.push(b'\n');
+            out.write_all(&line)?;
         }
         let status = child.wait()?;
         let deadline = Instant::now() + REST;

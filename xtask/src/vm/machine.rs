@@ -42,7 +42,8 @@ impl Machine {
         limit: Duration,
     ) -> Result<Self> {
         File::create(log).with_context(|| format!("cannot create {}", log.display()))?;
-        let mut qemu = emulator.command();
+        // Whatever else runs comes first: other tests, for one.
+        let mut qemu = process::when_idle(emulator.command());
         // The plainest processor: vector instructions, which libraries use where they can, are slow to emulate. Its
         // random number instruction is needed early in the boot.
         qemu.args(["-machine", "pc", "-accel", "tcg", "-cpu", "qemu64,+rdrand", "-m", "1024"]);

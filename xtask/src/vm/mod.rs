@@ -104,33 +104,57 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     guest.run_on(&emulator, &kernels, settings)?.conclude()
 }
 
-/// The part of `cargo xtask test`: the few tests on both usual kernels, where this machine can have them. Where not, that
-/// is a skip with its reason; with `CI=true` a failure.
-pub(crate) fn run_in_tests(built: &[Executable], filter: Option<&str>) -> Result<Summary> {
-    let mut summary = Summary::new();
-    let cases = cases::select(built, Breadth::Few, filter)?;
-    if cases.is_empty() {
-        return Ok(summary);
-    }
-    println!("\n== other kernels");
-    let mut kernels = Vec::new();
-    let emulator = Emulator::find(&cache()).map_err(|error| format!("{error:#}"));
-    for name in kernel::USUAL {
-        let find = |_| kernel::find(name, &cache()).map_err(|error| format!("{error:#}"));
-        match emulator.clone().and_then(find) {
-            Ok(kernel) => kernels.push(kernel),
-            Err(why) => summary.has_no_machine(name, cases.len(), &why),
+/// The part of `cargo xtask test`: the few tests on both usual kernels, ready to be run.
+pub(crate) struct Few {
+    /// What cannot be run.
+    summary: Summary,
+    machines: Option<(Emulator, Vec<Kernel>, Guest)>,
+}
+
+impl Few {
+    /// Gets the emulator and the kernels, and builds what is booted. Where this machine cannot have them, that is a skip with
+    /// its reason; with `CI=true` a failure.
+    pub(crate) fn prepare(built: &[Executable], filter: Option<&str>) -> Result<Self> {
+        let mut summary = Summary::new();
+        let cases = cases::select(built, Breadth::Few, filter)?;
+        if cases.is_empty() {
+            return Ok(Self { summary, machines: None });
         }
-    }
-    if let (Ok(emulator), false) = (&emulator, kernels.is_empty()) {
-        let settings = Settings { processors: 1, limit: LIMIT };
-        match Guest::build(built, cases).and_then(|guest| guest.run_on(emulator, &kernels, settings)) {
-            Ok(ran) => summary.add(ran),
-            // The tests that ran before count too.
-            Err(error) => summary.fail(format!("other kernels: {error:#}")),
+        println!("\n== other kernels");
+        let mut kernels = Vec::new();
+        let emulator = Emulator::find(&cache()).map_err(|error| format!("{error:#}"));
+        for name in kernel::USUAL {
+            let find = |_| kernel::find(name, &cache()).map_err(|error| format!("{error:#}"));
+            match emulator.clone().and_then(find) {
+                Ok(kernel) => kernels.push(kernel),
+                Err(why) => summary.has_no_machine(name, cases.len(), &why),
+            }
         }
+        let machines = match emulator {
+            Ok(emulator) if !kernels.is_empty() => match Guest::build(built, cases) {
+                Ok(guest) => Some((emulator, kernels, guest)),
+                Err(error) => {
+                    summary.fail(format!("other kernels: {error:#}"));
+                    None
+                }
+            },
+            _ => None,
+        };
+        Ok(Self { summary, machines })
     }
-    Ok(summary)
+
+    /// Runs them, on processors that have nothing else to do.
+    pub(crate) fn run(self) -> Summary {
+        let Self { mut summary, machines } = self;
+        if let Some((emulator, kernels, guest)) = machines {
+            match guest.run_on(&emulator, &kernels, Settings { processors: 1, limit: LIMIT_FULL }) {
+                Ok(ran) => summary.add(ran),
+                // The tests that ran before count too.
+                Err(error) => summary.fail(format!("other kernels: {error:#}")),
+            }
+        }
+        summary
+    }
 }
 
 /// `cargo xtask vm-guest`: what the kernel starts in the guest.
