@@ -269,7 +269,7 @@ fn a_slow_reader_does_not_read() {
 fn a_small_receive_buffer_drops() {
     let books = run("--small-rcvbuf");
     assert_consistent(&books);
-    assert_eq!(number(&books, "/udp/receive_buffer_bytes"), 2 * 2304, "{books}");
+    assert_eq!(number(&books, "/udp/receive_buffer_bytes"), 2 * 4608, "{books}");
     assert!(number(&books, "/kernel_drops") > 20, "{books}");
 }
 

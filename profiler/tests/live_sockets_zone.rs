@@ -25,7 +25,7 @@ const QUIET: [Fault; 7] = [
         &["zone-tick", "24 round trips", "tcp to 127.0.0.1:"],
         "get_items_one_by_one",
     ),
-    (&["--small-rcvbuf"], 6, "sockets.overruns", &["datagrams", "4.5 KiB", "A stall explains it"], ""),
+    (&["--small-rcvbuf"], 6, "sockets.overruns", &["datagrams", "9.0 KiB", "A stall explains it"], ""),
     (&["--slow-reader"], 11, "sockets.slow_reader", &["127.0.0.1 port ", "its receive window is closed"], ""),
     (&["--nagle"], 6, "sockets.held_back", &["tcp :", "TCP_NODELAY"], "write_header_then_body"),
     (&["--storm"], 6, "sockets.connection_storm", &["tcp :"], ""),

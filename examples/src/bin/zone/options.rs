@@ -129,7 +129,7 @@ pub(crate) struct FaultOptions {
     pub(crate) slow_reader: bool,
 
     /// A receive buffer for players that is too small, in bytes as given to SO_RCVBUF
-    #[arg(long, value_name = "BYTES", require_equals = true, num_args = 0..=1, default_missing_value = "2304",
+    #[arg(long, value_name = "BYTES", require_equals = true, num_args = 0..=1, default_missing_value = "4608",
         value_parser = value_parser!(u32).range(1..=1 << 30))]
     pub(crate) small_rcvbuf: Option<u32>,
 
@@ -281,7 +281,7 @@ mod tests {
         let none = Options::parse_from(["zone"]).server.faults;
         assert!(!none.chatty && none.small_rcvbuf.is_none() && none.storm.is_none());
         let some = Options::parse_from(["zone", "--small-rcvbuf", "--storm", "--chatty"]).server.faults;
-        assert_eq!((some.chatty, some.small_rcvbuf, some.storm), (true, Some(2304), Some(200)));
+        assert_eq!((some.chatty, some.small_rcvbuf, some.storm), (true, Some(4608), Some(200)));
         let other = Options::parse_from(["zone", "--small-rcvbuf=9000", "--storm=7"]).server.faults;
         assert_eq!((other.small_rcvbuf, other.storm), (Some(9000), Some(7)));
     }
