@@ -1,15 +1,19 @@
 /* many DIRECTORY: at "connections", makes very many connections to itself, one after the other; at "files", makes very many files and removes
- * them, in very many threads, each with a name of its own. Says DONE after each, and ends at "quit". */
+ * them, in very many threads, each with a name of its own; at "open", sends a datagram on each of very many sockets of its children, all open at the
+ * same time; at "deep", writes to a file with the longest path there can be. Says DONE after each, and ends at "quit". */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 
 #include "files.h"
 #include "workload.h"
 
-enum { CONNECTIONS = 100000, FILES = 100000, THREADS = 1000 };
+enum { CONNECTIONS = 100000, FILES = 100000, THREADS = 1000, SOCKETS = 70000, PROCESSES = 4, DEEP = 11, PATH = 4095, NAME = 200 };
 
 static void connections(void)
 {
@@ -30,6 +34,71 @@ static void connections(void)
         close(client);
         close(server);
     }
+}
+
+/* A part of the sockets, in a process of its own: few systems let one have all. It keeps them until `end` is closed on the other side. */
+static void hold(int number, int done, int end)
+{
+    enum { OWN = SOCKETS / PROCESSES };
+    struct rlimit room = {OWN + 100, OWN + 100};
+    check(setrlimit(RLIMIT_NOFILE, &room) == 0, "room for descriptors");
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    snprintf(at.sun_path, sizeof at.sun_path, "all-%d", number);
+    int receiver = socket(AF_UNIX, SOCK_DGRAM, 0);
+    check(bind(receiver, (struct sockaddr *)&at, sizeof at) == 0, "bind");
+    char byte = 1;
+    for (int i = 0; i < OWN; i++) {
+        int sender = socket(AF_UNIX, SOCK_DGRAM, 0);
+        check(sender >= 0 && connect(sender, (struct sockaddr *)&at, sizeof at) == 0, "connect");
+        check(send(sender, &byte, 1, 0) == 1 && recv(receiver, &byte, 1, 0) == 1, "a byte");
+    }
+    check(write(done, &byte, 1) == 1, "done");
+    check(read(end, &byte, 1) == 0, "the end");
+}
+
+/* Returns when all processes have their sockets open. */
+static void sockets(void)
+{
+    int done[2], end[2];
+    check(pipe(done) == 0 && pipe(end) == 0, "pipes");
+    for (int i = 0; i < PROCESSES; i++) {
+        if (fork() == 0) {
+            close(end[1]);
+            hold(i, done[1], end[0]);
+            _exit(0);
+        }
+    }
+    char byte;
+    for (int i = 0; i < PROCESSES; i++)
+        check(read(done[0], &byte, 1) == 1, "a process");
+}
+
+/* Directories below this one, until one more name makes a path of PATH bytes. */
+static void deep(void)
+{
+    char path[PATH + 1], name[NAME + 1];
+    check(getcwd(path, sizeof path) != NULL, "getcwd");
+    int at = open(".", O_RDONLY | O_DIRECTORY);
+    size_t left = PATH - strlen(path);
+    while (left > 0) {
+        size_t length = left <= NAME + 1 ? left - 1 : NAME;
+        /* Something must remain for the last name. */
+        if (left > NAME + 1 && left - NAME - 1 < 20)
+            length = NAME / 2;
+        memset(name, 'd', length);
+        memcpy(name, "\n\033[31m\"\\\377", 9);
+        name[length] = 0;
+        left -= length + 1;
+        int last = left == 0;
+        check(last || mkdirat(at, name, 0700) == 0, "a directory");
+        int below = openat(at, name, last ? O_WRONLY | O_CREAT : O_RDONLY | O_DIRECTORY, 0600);
+        check(below >= 0, "open");
+        close(at);
+        at = below;
+    }
+    for (int i = 0; i < DEEP; i++)
+        check(write(at, name, 7) == 7, "write");
+    close(at);
 }
 
 static void *files(void *number)
@@ -56,6 +125,10 @@ int main(int argc, char **argv)
             return 0;
         if (strcmp(word, "connections") == 0)
             connections();
+        else if (strcmp(word, "open") == 0)
+            sockets();
+        else if (strcmp(word, "deep") == 0)
+            deep();
         else if (strcmp(word, "files") == 0) {
             for (long i = 0; i < THREADS; i++)
                 check(pthread_create(&threads[i], NULL, files, (void *)i) == 0, "a thread");
