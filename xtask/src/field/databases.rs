@@ -4,7 +4,7 @@ use std::{fs, process::Command};
 
 use anyhow::{Context as _, Result};
 
-use super::server::{Place, Question, Ready, Server, Work, prepare};
+use super::server::{Place, Question, Ready, Server, Side, Work, prepare};
 use crate::{process, setup::Package};
 
 const REDIS_PACKAGES: &[Package] =
@@ -20,6 +20,7 @@ pub(super) const REDIS: Server = Server {
     loaded: Ready::AtOnce,
     question: Question::Tcp(b"PING\r\n"),
     work: Some(Work::Counter(redis_commands)),
+    observed: Side::Server,
 };
 
 pub(super) const REDIS_PIPELINED: Server = Server {
@@ -32,6 +33,7 @@ pub(super) const REDIS_PIPELINED: Server = Server {
     loaded: Ready::AtOnce,
     question: Question::Tcp(b"PING\r\n"),
     work: Some(Work::Counter(redis_commands)),
+    observed: Side::Server,
 };
 
 /// The same, which writes to its file and syncs it before it answers.
@@ -108,6 +110,7 @@ pub(super) const MARIADB: Server = Server {
     loaded: Ready::AtOnce,
     question: Question::Tcp(b""),
     work: None,
+    observed: Side::Server,
 };
 
 fn sysbench(place: &Place) -> Command {
@@ -142,6 +145,15 @@ pub(super) const POSTGRES: Server = Server {
     // A request for an encrypted connection: it answers with one letter.
     question: Question::Tcp(b"\x00\x00\x00\x08\x04\xd2\x16\x2f"),
     work: None,
+    observed: Side::Server,
+};
+
+/// What calls it.
+pub(super) const PGBENCH: Server = Server {
+    name: "pgbench",
+    does: "runs transactions of seven statements on PostgreSQL, over four connections",
+    observed: Side::Load,
+    ..POSTGRES
 };
 
 fn pgbench(place: &Place) -> Result<Command> {

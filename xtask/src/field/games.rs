@@ -1,6 +1,6 @@
 //! Game servers, started so that none of them announces itself on the network.
 
-use super::server::{Question, Ready, Server, Work};
+use super::server::{Question, Ready, Server, Side, Work};
 use crate::{process::command, process::die_with_us, setup::Package};
 use rustix::process::Signal;
 
@@ -20,6 +20,7 @@ pub(super) const PONG: Server = Server {
     loaded: Ready::AtOnce,
     question: Question::Tcp(b"GET / HTTP/1.0\r\n\r\n"),
     work: Some(Work::SamePerSecond),
+    observed: Side::Server,
 };
 
 pub(super) const MINETEST: Server = Server {
@@ -46,6 +47,7 @@ pub(super) const MINETEST: Server = Server {
     loaded: Ready::AtOnce,
     question: Question::Udp(b"\x4f\x45\x74\x03\x00\x00\x00\x01", 8),
     work: None,
+    observed: Side::Server,
 };
 
 pub(super) const FREECIV: Server = Server {
@@ -67,6 +69,7 @@ pub(super) const FREECIV: Server = Server {
     loaded: Ready::AtOnce,
     question: Question::Tcp(b"\x00\x03\xc8"),
     work: None,
+    observed: Side::Server,
 };
 
 pub(super) const OPENTTD: Server = Server {
@@ -90,6 +93,7 @@ pub(super) const OPENTTD: Server = Server {
     loaded: Ready::AtOnce,
     question: Question::Tcp(b"\x03\x00\x07"),
     work: None,
+    observed: Side::Server,
 };
 
 const TEEWORLDS_PACKAGE: Package = Package::file("teeworlds-server", "/usr/games/teeworlds-server");
@@ -122,4 +126,5 @@ pub(super) const TEEWORLDS: Server = Server {
     loaded: Ready::AtOnce,
     question: Question::Udp(b"\x04\x00\x00\xff\xff\xff\xff\x05\x01\x02\x03\x04", 519),
     work: None,
+    observed: Side::Server,
 };

@@ -11,6 +11,7 @@ mod loss;
 mod names;
 mod observe;
 mod pages;
+mod registries;
 mod report;
 mod running;
 mod server;

@@ -11,7 +11,7 @@ use super::{
     observe::Rig,
     report::unaccounted,
     running::Running,
-    server::{Place, Server},
+    server::{Place, Server, Side},
     stop::Stop,
     subjects::Subject,
 };
@@ -114,7 +114,11 @@ fn visit(rig: &Rig, subject: &Subject, server: &Server, stop: &Stop) -> Result<V
         load.wait_until(&server.loaded, place.port, stop)?;
     }
     let name = format!("{}-{}", subject.tool, server.name);
-    let status = rig.run(&name, rig.tool(subject.tool, subject.options, running.pid()), stop)?;
+    let observed = match (server.observed, &load) {
+        (Side::Load, Some(load)) => load.pid(),
+        _ => running.pid(),
+    };
+    let status = rig.run(&name, rig.tool(subject.tool, subject.options, observed), stop)?;
     let read = |kind: &str| {
         let file = rig.output.join(format!("{name}.{kind}"));
         fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))

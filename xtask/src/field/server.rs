@@ -35,6 +35,16 @@ pub(super) struct Server {
     pub(super) question: Question,
     /// How its loss of throughput is measured, if it is.
     pub(super) work: Option<Work>,
+    /// Which of the two a tool observes.
+    pub(super) observed: Side,
+}
+
+/// The two that talk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Server,
+    /// The load, which calls the server.
+    Load,
 }
 
 /// The sign that a server has started.

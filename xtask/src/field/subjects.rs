@@ -1,9 +1,10 @@
 //! What `cargo xtask field` makes a page of, besides `memleak`: a tool, and the servers that it observes.
 
 use super::{
-    databases::{MARIADB, POSTGRES, REDIS, REDIS_PIPELINED, REDIS_SYNCED, REDIS_SYNCED_PIPELINED},
+    databases::{MARIADB, PGBENCH, POSTGRES, REDIS, REDIS_PIPELINED, REDIS_SYNCED, REDIS_SYNCED_PIPELINED},
     games::{MINETEST, TEEWORLDS_LOADED},
     names::Bytes,
+    registries::ZOOKEEPER_CLIENT,
     server::Server,
     web::{NGINX, NGINX_SENDFILE, NODE_HTTP, NODE_WEBSOCKET},
 };
@@ -98,6 +99,8 @@ pub(super) const SOCKETS: Subject = Subject {
         &NGINX_SENDFILE,
         &NODE_WEBSOCKET,
         &TEEWORLDS_LOADED,
+        &PGBENCH,
+        &ZOOKEEPER_CLIENT,
     ],
     answer: "sockets.traffic",
     judged: &[],
@@ -106,7 +109,7 @@ pub(super) const SOCKETS: Subject = Subject {
     head: "\
 # Sockets of real servers
 
-What `profiler sockets` says about servers as their packages bring them, under load. The page is written by
+What `profiler sockets` says about servers as their packages bring them, under load, and about two programs that call one. The page is written by
 `cargo xtask field --sockets --write-docs`, which installs the servers by apt, runs them on the loopback interface only, and fails
 if a problem is found, if the answer is limited, if less than 95 % of the bytes belong to a service with a name, if a hit is unaccounted,
 or if a server does not live and answer afterwards.

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::server::{Place, Question, Ready, Server, Work};
+use super::server::{Place, Question, Ready, Server, Side, Work};
 use crate::setup::Package;
 
 const GET: Question = Question::Tcp(b"GET / HTTP/1.0\r\n\r\n");
@@ -27,6 +27,7 @@ pub(super) const NGINX: Server = Server {
     loaded: Ready::AtOnce,
     question: GET,
     work: Some(Work::Counter(nginx_requests)),
+    observed: Side::Server,
 };
 
 /// The same with a larger file, which the kernel sends.
@@ -89,6 +90,7 @@ pub(super) const NODE: Server = Server {
     loaded: Ready::AtOnce,
     question: GET,
     work: None,
+    observed: Side::Server,
 };
 
 /// The same program with requests to answer.
@@ -147,6 +149,7 @@ pub(super) const JAVA: Server = Server {
     loaded: Ready::AtOnce,
     question: GET,
     work: None,
+    observed: Side::Server,
 };
 
 pub(super) const LUAJIT: Server = Server {
@@ -164,6 +167,7 @@ pub(super) const LUAJIT: Server = Server {
     loaded: Ready::AtOnce,
     question: Question::Line("tick"),
     work: None,
+    observed: Side::Server,
 };
 
 #[cfg(test)]
