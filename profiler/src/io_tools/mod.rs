@@ -14,5 +14,5 @@ pub(crate) use self::{
     label::Label,
     stacks::Stacks,
     tables::{OPERATION, THREAD, Tabled, named},
-    turns::{Turns, regular},
+    turns::{Turns, regular, wait},
 };

@@ -2,7 +2,34 @@
 
 use std::time::Duration;
 
+use profiler_common::io::CallUse;
+use sysno::x86_64::Sysno;
+
 use crate::observe::io::TurnCounts;
+
+/// Calls that wait for time to pass, or for something to do: between two of them, a thread works.
+const WAITS: [Sysno; 11] = [
+    Sysno::nanosleep,
+    Sysno::clock_nanosleep,
+    Sysno::epoll_wait,
+    Sysno::epoll_pwait,
+    Sysno::epoll_pwait2,
+    Sysno::poll,
+    Sysno::ppoll,
+    Sysno::select,
+    Sysno::pselect6,
+    Sysno::rt_sigtimedwait,
+    Sysno::pause,
+];
+
+/// How a call is counted that may end a turn.
+pub(crate) fn wait(call: Sysno) -> Option<CallUse> {
+    match call {
+        // Most calls of it wake others, or wait for a lock: only one that times out has waited for time to pass.
+        Sysno::futex => Some(CallUse::waiting().timing_out()),
+        _ => WAITS.contains(&call).then(CallUse::waiting),
+    }
+}
 
 /// A thread works in turns if it does so at least this often,
 const LEAST_PER_S: f64 = 4.0;

@@ -4,8 +4,7 @@ use profiler_common::file::{
     AF_INET, AF_INET6, Addresses, SOCK_DGRAM, SOCK_STREAM,
     socket::{Side, Socket},
 };
-
-const TCP_CLOSE: u64 = 7;
+use profiler_common::socket::CLOSE;
 
 /// Whether the service of a socket stays the same until it is connected to another peer.
 #[inline(always)]
@@ -23,7 +22,7 @@ pub(super) unsafe fn has_ended(of: *const Addresses) -> bool {
     // SAFETY: the caller vouches for the place.
     unsafe {
         (*of).kind == SOCK_STREAM
-            && (*of).state == TCP_CLOSE
+            && (*of).state == CLOSE
             && ((*of).family == AF_INET || (*of).family == AF_INET6)
             && ((*of).local_port == 0) != ((*of).remote_port == 0)
     }

@@ -148,18 +148,19 @@ impl Lives {
 
     /// Adds another one.
     pub(crate) fn add(&mut self, of: &Connection) {
-        self.connections += 1;
-        if let Some(life_ns) = of.life_ns() {
-            self.whole += 1;
-            self.life_ns += life_ns;
-            self.short += u64::from(life_ns < Lives::SHORT_NS);
-        }
-        self.received += of.received;
-        self.received_bytes += of.received_bytes;
-        self.sent += of.sent;
-        self.sent_bytes += of.sent_bytes;
-        self.turns += of.turns;
-        self.held_back.add(of.held_back);
+        let life_ns = of.life_ns();
+        self.add_all(&Lives {
+            connections: 1,
+            whole: u64::from(life_ns.is_some()),
+            life_ns: life_ns.unwrap_or_default(),
+            short: u64::from(life_ns.is_some_and(|life_ns| life_ns < Lives::SHORT_NS)),
+            received: of.received,
+            received_bytes: of.received_bytes,
+            sent: of.sent,
+            sent_bytes: of.sent_bytes,
+            turns: of.turns,
+            held_back: of.held_back,
+        });
     }
 
     /// Adds others.

@@ -11,6 +11,8 @@ mod probes;
 mod samples;
 mod seconds;
 
+#[cfg(test)]
+pub(crate) use self::counted::Key;
 pub(crate) use self::{
     connections::{Connection, Connections, HeldBack, Lives, announce_served_ports},
     counted::{Alive, Counted, Sum, TurnCounts, comm},

@@ -93,7 +93,7 @@ pub(crate) struct Shape {
 /// How much room the kernel side has, and what it sends.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// Threads that have a record at the same time. Each takes 0.5 KiB.
+    /// Threads that have a record at the same time. Each takes 1.1 KiB.
     pub(crate) threads: u32,
     /// Files by operation and name of thread that have sums of their own. Each takes 0.2 KiB once it is used.
     pub(crate) cells: u32,

@@ -27,6 +27,8 @@ pub(crate) struct Moment {
     pub(crate) start_ns: u64,
     pub(crate) duration_ns: u64,
     pub(crate) tid: u32,
+    /// The number of its call stack, or [`NO_STACK`].
+    pub(crate) stack: u32,
     /// Whether the thread was in it for so long: it did not only submit it.
     pub(crate) waits: bool,
     /// Whether a device was asked for data in it.
@@ -74,6 +76,7 @@ impl Samples {
                 start_ns: sample.start_ns,
                 duration_ns: sample.duration_ns,
                 tid: sample.tid,
+                stack: sample.stack(),
                 waits: sample.operation & ASIDE == 0,
                 is_fetched: sample.device_bytes > 0,
             });

@@ -26,8 +26,8 @@ pub(super) struct Facts<'a> {
     pub(super) lines: &'a Lines,
     /// The row of what was done, in the table of files.
     pub(super) row: &'a dyn Fn(&What) -> Vec<RowRef>,
-    /// The function that did most of it.
-    pub(super) caller: &'a dyn Fn(&Line) -> Option<Text>,
+    /// The function that a stack is called from.
+    pub(super) caller: &'a dyn Fn(Option<u32>) -> Option<Text>,
     /// The label of a file by its number.
     pub(super) label: &'a dyn Fn(u32) -> Label,
     pub(super) alive: &'a [Alive],
@@ -88,7 +88,8 @@ fn beside<'a>(facts: &Facts<'a>, what: &What, is: fn(Operation) -> bool) -> Opti
 /// A file to which little is written at a time, and which is synced each time.
 fn small_synced_writes(facts: &Facts<'_>) -> Vec<Finding> {
     let of = |(what, line): (&What, &Line)| {
-        if what.operation != Operation::Write {
+        // Files without a name may be many.
+        if what.operation != Operation::Write || matches!(what.file, Label::Unknown(_)) {
             return None;
         }
         let (syncs, sync_ns) = beside(facts, what, Operation::is_sync)?;
@@ -132,12 +133,21 @@ fn is_in(file: &Label, places: &[&str]) -> bool {
     matches!(file, Label::Known(name) if places.iter().any(|place| name.raw().starts_with(place.as_bytes())))
 }
 
+/// Whether this changes a file.
+fn changes(of: Operation) -> bool {
+    use Operation::{Fallocate, Msync, Rename, Truncate, Write};
+    matches!(of, Write | Truncate | Fallocate | Msync | Rename)
+}
+
 /// A file that is opened and read again and again, and not written by the targets. A thread that works in turns does so for nothing: the file is the
 /// same in each turn. Another one may be asked for it each time, as a web server is.
 fn reread(facts: &Facts<'_>) -> Vec<Finding> {
     let of = |(what, line): (&What, &Line)| {
         let opens = line.sum.count - line.sum.errors;
-        if what.operation != Operation::Open
+        // Files without a name may be many, and one that was replaced meanwhile has something new.
+        if matches!(what.file, Label::Unknown(_))
+            || line.is_several
+            || what.operation != Operation::Open
             || is_in(&what.file, &LIVE)
             || opens < LEAST_OPENS
             || facts.rate(opens) < OPENS_PER_S
@@ -145,9 +155,8 @@ fn reread(facts: &Facts<'_>) -> Vec<Finding> {
             return None;
         }
         let (reads, _) = beside(facts, what, |operation| operation == Operation::Read)?;
-        // Another target may write it.
-        let written = |of: &What| of.file == what.file && of.operation == Operation::Write;
-        if reads < opens || facts.lines.keys().any(written) {
+        // Another target may change it.
+        if reads < opens || facts.lines.keys().any(|of| of.file == what.file && changes(of.operation)) {
             return None;
         }
         let in_turns = line.thread().is_some_and(|name| {
@@ -163,7 +172,7 @@ fn reread(facts: &Facts<'_>) -> Vec<Finding> {
                 units::count(facts.rate(opens))
             )),
         ]);
-        if let Some(caller) = (facts.caller)(line) {
+        if let Some(caller) = (facts.caller)(line.stack) {
             sentence.extend([Phrase::plain(", by "), Phrase::Name(caller)]);
         }
         sentence.push(Phrase::plain("."));

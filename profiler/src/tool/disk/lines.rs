@@ -28,6 +28,10 @@ pub(super) struct Line {
     pub(super) slow: Vec<Moment>,
     /// The stack in which most time was spent, among those that were taken.
     pub(super) stack: Option<u32>,
+    /// The number of the file; of one that was made anew under the same name, the first.
+    pub(super) number: Option<u32>,
+    /// Whether it was made anew, or others have the same name.
+    pub(super) is_several: bool,
 }
 
 impl Line {
@@ -55,7 +59,7 @@ pub(super) type Lines = BTreeMap<What, Line>;
 pub(super) fn lines(counted: &Counted, samples: &Samples, label: impl Fn(u32) -> Value) -> Lines {
     let mut labels: BTreeMap<u32, Label> = BTreeMap::new();
     let mut lines = Lines::new();
-    let mut stacks: BTreeMap<What, (u64, u32)> = BTreeMap::new();
+    let mut stacks: BTreeMap<What, BTreeMap<u32, u64>> = BTreeMap::new();
     let mut what = |space: u16, file: u32, operation: u32| {
         let operation = Operation::of_number(operation)?;
         let file = labels.entry(file).or_insert_with(|| Label::of(label(file))).clone();
@@ -66,6 +70,7 @@ pub(super) fn lines(counted: &Counted, samples: &Samples, label: impl Fn(u32) ->
         let line = lines.entry(what).or_default();
         line.sum.add(sum);
         line.add_to_thread(&key.thread, sum);
+        line.is_several |= *line.number.get_or_insert(key.file) != key.file;
     }
     for ((space, file, operation), moments) in &samples.moments {
         let Some(what) = what(*space, *file, *operation) else { continue };
@@ -75,12 +80,12 @@ pub(super) fn lines(counted: &Counted, samples: &Samples, label: impl Fn(u32) ->
     }
     for (((space, file, operation), stack), (_, total_ns)) in &samples.stacks {
         let Some(what) = what(*space, *file, *operation) else { continue };
-        let top = stacks.entry(what).or_insert((*total_ns, *stack));
-        *top = (*top).max((*total_ns, *stack));
+        // Files that are made anew under the same name have different numbers.
+        *stacks.entry(what).or_default().entry(*stack).or_default() += total_ns;
     }
-    for (what, (_, stack)) in stacks {
+    for (what, stacks) in stacks {
         if let Some(line) = lines.get_mut(&what) {
-            line.stack = Some(stack);
+            line.stack = stacks.into_iter().max_by_key(|(_, total_ns)| *total_ns).map(|(stack, _)| stack);
         }
     }
     for line in lines.values_mut() {
@@ -112,6 +117,24 @@ pub(super) fn most(lines: &mut Lines, most: usize) -> Vec<What> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::io::Key;
+
+    /// A temporary file that is made anew each time: a hundred syncs from one place outweigh a longer one from another.
+    #[test]
+    fn stacks_of_files_of_one_name_count_together() {
+        let fsync = Operation::Fsync.number();
+        let mut counted = Counted::default();
+        let mut samples = Samples::default();
+        for file in 1..=100 {
+            let key = Key { space: 0, file, operation: fsync, thread: Text::from("save") };
+            counted.sums.insert(key, Sum { count: 1, ..Sum::default() });
+            samples.stacks.insert(((0, file, fsync), 1), (1, 10));
+        }
+        samples.stacks.insert(((0, 7, fsync), 2), (1, 15));
+        let lines = lines(&counted, &samples, |_| Value::Name(Text::from("/tmp/new")));
+        let all: Vec<_> = lines.values().map(|line| (line.stack, line.is_several)).collect();
+        assert_eq!(all, [(Some(1), true)]);
+    }
 
     #[test]
     fn what_takes_little_time_is_put_together_and_nothing_is_lost() {

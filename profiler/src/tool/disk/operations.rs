@@ -3,7 +3,7 @@
 use profiler_common::{file::calls::FileUse, io::CallUse};
 use sysno::x86_64::Sysno;
 
-use crate::{kernel::calls::native, observe::files::calls::use_of as files_of};
+use crate::{io_tools::wait, kernel::calls::native, observe::files::calls::use_of as files_of};
 
 /// An operation on a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -82,19 +82,6 @@ impl Operation {
     }
 }
 
-/// Calls that wait for a time to be over. Where that happens again and again, a thread works in turns.
-const WAITS: [Sysno; 9] = [
-    Sysno::nanosleep,
-    Sysno::clock_nanosleep,
-    Sysno::epoll_wait,
-    Sysno::epoll_pwait,
-    Sysno::epoll_pwait2,
-    Sysno::poll,
-    Sysno::ppoll,
-    Sysno::select,
-    Sysno::pselect6,
-];
-
 /// Calls that give files other paths, and are no operations on files themselves.
 const MOVES: [Sysno; 6] =
     [Sysno::mount, Sysno::umount2, Sysno::pivot_root, Sysno::move_mount, Sysno::open_tree, Sysno::chroot];
@@ -104,17 +91,14 @@ pub(super) fn use_of(call: u64) -> CallUse {
     let Some(native) = native(call).and_then(|number| Sysno::new(number as usize)) else {
         return CallUse::NONE;
     };
-    if WAITS.contains(&native) {
-        return CallUse::waiting();
+    if let Some(used) = wait(native) {
+        return used;
     }
     match native {
         // Requests of libaio are looked at when they are submitted and when their results are fetched.
         Sysno::io_submit => return CallUse::NONE.followed(),
         Sysno::io_getevents | Sysno::io_pgetevents => return CallUse::waiting().followed(),
         _ => {}
-    }
-    if native == Sysno::futex {
-        return CallUse::waiting().timing_out();
     }
     if MOVES.contains(&native) {
         return CallUse::NONE.moving();

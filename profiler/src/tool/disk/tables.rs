@@ -7,7 +7,7 @@ use std::{cmp::Reverse, collections::BTreeMap};
 use super::{
     args::Options,
     devices::Devices,
-    lines::{Line, Lines, What, lines, most},
+    lines::{Lines, What, lines, most},
     operations::Operation,
     tool::FAULT_BEGAN,
     waits::Waits,
@@ -118,9 +118,9 @@ impl<'a> Tables<'a> {
         row.map(|row| RowRef { section, row }).into_iter().collect()
     }
 
-    /// The name of the function that did most of it.
-    pub(super) fn caller(&self, line: &Line) -> Option<&Text> {
-        self.stacks.name(line.stack)
+    /// The name of the function that a stack is called from.
+    pub(super) fn caller(&self, stack: Option<u32>) -> Option<&Text> {
+        self.stacks.name(stack)
     }
 
     fn cells(&self, operation: Operation, sum: &Sum) -> Vec<Value> {
@@ -166,7 +166,7 @@ impl<'a> Tables<'a> {
             cells.push(what.file.value());
             cells.extend(self.cells(what.operation, &line.sum));
             cells.push(named(line.thread()));
-            cells.push(match self.caller(line) {
+            cells.push(match self.caller(line.stack) {
                 Some(name) => Value::Name(name.clone()),
                 None => Value::Unknown("no stack of it was taken".to_owned()),
             });

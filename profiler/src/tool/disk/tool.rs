@@ -272,12 +272,13 @@ impl Tool for Disk {
         let facts = Facts {
             lines: &tables.lines,
             row: &|what| tables.row(what),
-            caller: &|line| tables.caller(line).cloned(),
+            caller: &|stack| tables.caller(stack).cloned(),
             label: &|file| Label::of(on.files.of_operation(file)),
             alive: &counted.alive,
             span_ns: (on.began_ns(), now_ns),
             before: &before::find(on, &counted.alive),
             misses_slow: self.base.samples.forgotten > 0
+                || self.base.samples.without_moment > 0
                 || of(Counter::SparedSlow) > 0
                 || of(Counter::LostSample) > 0,
         };

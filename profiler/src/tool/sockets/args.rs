@@ -15,8 +15,8 @@ struct SocketsArgs {
     /// Sends, connects and answers of at least TIME are slow: they are listed one by one. A receive that waits is not slow.
     #[arg(long, value_name = "TIME", value_parser = positive_duration, default_value = "10ms")]
     slow: Duration,
-    /// Show the addresses of peers. Otherwise a hash stands for each that is not on this machine, or in a private network and called by
-    /// the target.
+    /// Show the addresses of peers. Otherwise a hash stands for each, but for addresses of this machine, and private ones in the name of
+    /// a service that the target calls.
     #[arg(long)]
     show_peers: bool,
     /// What the first table has a row for.

@@ -53,6 +53,9 @@ const SHORT_LIVED: f64 = 0.9;
 /// Clients storm in if there are at least this many connections per second.
 const STORM_PER_S: f64 = 100.0;
 
+/// The function that most often does something is that of a thread which does at least this share of it.
+const NEARLY_ALL: f64 = 0.9;
+
 /// What findings are made from.
 pub(super) struct Facts<'a> {
     pub(super) lines: &'a Lines,
@@ -104,14 +107,22 @@ fn named(service: &Label) -> Phrase {
     }
 }
 
-/// Where an operation on a service is called from, as the end of a sentence; only its point if that is not known.
-fn called_from(facts: &Facts<'_>, what: &What, operation: Operation) -> Vec<Phrase> {
-    match (facts.function)(what, operation) {
+/// Where a thread calls an operation on a service from, or all of them do, as the end of a sentence; only its point if that is not known.
+fn called_from(facts: &Facts<'_>, what: &What, operation: Operation, thread: Option<&Text>) -> Vec<Phrase> {
+    let is_known = thread.is_none_or(|thread| does_nearly_all(facts, what, operation, thread));
+    match (facts.function)(what, operation).filter(|_| is_known) {
         Some(function) => {
             vec![Phrase::plain(", in "), Phrase::Name(function), Phrase::plain(".")]
         }
         None => vec![Phrase::plain(".")],
     }
+}
+
+/// Whether it is threads of this name that do an operation on a service: the stacks of all threads count together.
+fn does_nearly_all(facts: &Facts<'_>, what: &What, operation: Operation, thread: &Text) -> bool {
+    let Some(line) = facts.lines.get(what) else { return false };
+    let own = line.threads.get(&(operation, thread.clone())).map_or(0, |sum| sum.count);
+    own as f64 >= NEARLY_ALL * line.of(operation).count as f64
 }
 
 /// A thread waits for many answers in each of its turns, for one at a time.
@@ -144,7 +155,7 @@ fn one_after_another(facts: &Facts<'_>, thread: &Alive) -> Option<Finding> {
         )),
         name(what),
     ];
-    sentence.extend(called_from(facts, what, Operation::Send));
+    sentence.extend(called_from(facts, what, Operation::Send, Some(&thread.name)));
     sentence.push(Phrase::plain(" Ask for all of it at once."));
     let finding = Finding::new(rules::ROUND_TRIPS, Severity::Problem, sentence)
         .on((facts.rows)(what, Operation::Send))
@@ -166,15 +177,15 @@ fn held_back(facts: &Facts<'_>, what: &What, line: &Line) -> Option<Finding> {
         Phrase::plain("Small sends on "),
         name(what),
         Phrase::Plain(format!(
-            " are held back: {} of {} answers to several sends in a row came {} to {} later, because the peer delays its \
-             acknowledgement for so long",
+            " are held back: {} of {} answers to several sends in a row came {} to {} later. For so long a peer delays \
+             its acknowledgement, and small sends wait for it",
             units::count(delayed as f64),
             units::count(all as f64),
             units::nanos(DELAYED_NS as f64),
             units::nanos(DELAYED_END_NS as f64),
         )),
     ];
-    sentence.extend(called_from(facts, what, Operation::Send));
+    sentence.extend(called_from(facts, what, Operation::Send, None));
     sentence.push(Phrase::plain(" Send at once what belongs together, or set TCP_NODELAY."));
     let finding = Finding::new(rules::HELD_BACK, Severity::Problem, sentence)
         .on((facts.rows)(what, Operation::Send))
@@ -184,9 +195,9 @@ fn held_back(facts: &Facts<'_>, what: &What, line: &Line) -> Option<Finding> {
     Some(finding)
 }
 
-/// The share of the connections that lived less than a second, of those whose whole life was seen.
-fn short_lived(line: &Line) -> f64 {
-    line.closed.short as f64 / line.closed.whole.max(1) as f64
+/// Whether nearly all connections of so many that began lived less than a second. Those that are still open did not.
+fn are_short_lived(line: &Line, begun: u64) -> bool {
+    line.closed.short as f64 >= SHORT_LIVED * begun as f64
 }
 
 /// The target connects anew for each request.
@@ -197,7 +208,7 @@ fn not_reused(facts: &Facts<'_>, what: &What, line: &Line) -> Option<Finding> {
         || line.datagrams
         || begun < LEAST_RECONNECTS
         || facts.per_s(begun) < RECONNECTS_PER_S
-        || short_lived(line) < SHORT_LIVED
+        || !are_short_lived(line, begun)
         || answers > ANSWERS_PER_CONNECTION
     {
         return None;
@@ -222,10 +233,10 @@ fn not_reused(facts: &Facts<'_>, what: &What, line: &Line) -> Option<Finding> {
 /// Many clients connect, and soon leave again.
 fn storm(facts: &Facts<'_>, what: &What, line: &Line) -> Option<Finding> {
     let accepted = line.of(Operation::Accept).done();
-    if facts.per_s(accepted) < STORM_PER_S || short_lived(line) < SHORT_LIVED || line.closed.whole == 0 {
+    if facts.per_s(accepted) < STORM_PER_S || !are_short_lived(line, accepted) {
         return None;
     }
-    let life_ns = line.closed.life_ns as f64 / line.closed.whole as f64;
+    let life_ns = line.closed.life_ns as f64 / line.closed.whole.max(1) as f64;
     let sentence = vec![
         name(what),
         Phrase::Plain(format!(

@@ -3,7 +3,7 @@
 use profiler_common::{file::calls::FileUse, io::CallUse, sockets as wire};
 use sysno::x86_64::Sysno;
 
-use crate::{kernel::calls::native, observe::files::calls::use_of as files_of};
+use crate::{io_tools::wait, kernel::calls::native, observe::files::calls::use_of as files_of};
 
 /// An operation on a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -65,32 +65,13 @@ impl Operation {
     }
 }
 
-/// Calls that wait for time to pass, or for something to do: between two of them, a thread works.
-const WAITS: [Sysno; 11] = [
-    Sysno::nanosleep,
-    Sysno::clock_nanosleep,
-    Sysno::epoll_wait,
-    Sysno::epoll_pwait,
-    Sysno::epoll_pwait2,
-    Sysno::poll,
-    Sysno::ppoll,
-    Sysno::select,
-    Sysno::pselect6,
-    Sysno::rt_sigtimedwait,
-    Sysno::pause,
-];
-
 /// How a call is counted.
 pub(super) fn use_of(call: u64) -> CallUse {
     let Some(native) = native(call).and_then(|number| Sysno::new(number as usize)) else {
         return CallUse::NONE;
     };
-    if WAITS.contains(&native) {
-        return CallUse::waiting();
-    }
-    if native == Sysno::futex {
-        // Most calls of it wake others, or wait for a lock: only one that times out has waited for time to pass.
-        return CallUse::waiting().timing_out();
+    if let Some(used) = wait(native) {
+        return used;
     }
     if native == Sysno::listen {
         return CallUse::NONE.followed();

@@ -264,7 +264,12 @@ impl States {
         for (group, standing) in sockets.left_out() {
             let service = match group.is_rest() {
                 true => Label::Unknown("there are too many services to tell them apart".to_owned()),
-                false => unused(on, &group.addresses(), &served),
+                false => match unused(on, &group.addresses(), &served) {
+                    Label::Unknown(_) => {
+                        Label::Unknown("one of the sockets that were closed before the last 4,096".to_owned())
+                    }
+                    known => known,
+                },
             };
             let what = What { space: group.space, service };
             by_service.entry(what).or_default().others.push(standing);

@@ -5,6 +5,8 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
 };
 
+use profiler_common::record::NO_STACK;
+
 use super::{
     Facts, named,
     thresholds::{STALL_NS, STALL_SHARE},
@@ -14,11 +16,7 @@ use crate::{
     observe::io::{Alive, Moment},
     report::{Finding, Phrase, Severity, Unit, Value},
     stats::period::{self, Period, Phase, Verdict},
-    tool::disk::{
-        lines::{Line, What},
-        operations::Operation,
-        rules,
-    },
+    tool::disk::{lines::What, operations::Operation, rules},
     units,
 };
 
@@ -29,7 +27,6 @@ const MOST_SEARCHED: usize = 64;
 /// A thread waits for a file.
 pub(super) struct Stall<'a> {
     what: &'a What,
-    line: &'a Line,
     thread: &'a Alive,
     /// If it works in turns.
     turns: Option<Turns>,
@@ -38,6 +35,8 @@ pub(super) struct Stall<'a> {
     total_ns: u64,
     shortest_ns: u64,
     longest_ns: u64,
+    /// The stack with most of the time.
+    stack: Option<u32>,
     pub(super) period: Option<Period>,
 }
 
@@ -91,19 +90,28 @@ fn candidates<'a>(facts: &Facts<'a>) -> Vec<(Stall<'a>, Vec<u64>)> {
             };
             let stall = Stall {
                 what,
-                line,
                 thread,
                 turns: *turns,
                 count: own.len(),
                 total_ns: durations().sum(),
                 shortest_ns,
                 longest_ns,
+                stack: stack_of(&own),
                 period: None,
             };
             all.push((stall, own.iter().map(|moment| moment.start_ns).collect()));
         }
     }
     all
+}
+
+/// The stack with most of the time, of those that are known.
+fn stack_of(moments: &[&Moment]) -> Option<u32> {
+    let mut stacks: BTreeMap<u32, u64> = BTreeMap::new();
+    for moment in moments.iter().filter(|moment| moment.stack != NO_STACK) {
+        *stacks.entry(moment.stack).or_default() += moment.duration_ns;
+    }
+    stacks.into_iter().max_by_key(|(_, total_ns)| *total_ns).map(|(stack, _)| stack)
 }
 
 impl Stall<'_> {
@@ -133,7 +141,7 @@ impl Stall<'_> {
             Phrase::Plain(format!("{in_turns} waits {took} in {} of ", self.what.operation.name())),
             named(&self.what.file),
         ];
-        if let Some(caller) = (facts.caller)(self.line) {
+        if let Some(caller) = (facts.caller)(self.stack) {
             sentence.extend([Phrase::plain(", called by "), Phrase::Name(caller)]);
         }
         sentence.push(Phrase::Plain(match &self.period {

@@ -23,7 +23,7 @@ fn line(count: u64, bytes: u64, each_ns: u64) -> Line {
 /// A line with slow operations of thread 7 at these times.
 fn slow(times_ns: impl Iterator<Item = u64>, duration_ns: u64) -> Line {
     let slow: Vec<Moment> = times_ns
-        .map(|start_ns| Moment { start_ns, duration_ns, tid: 7, waits: true, is_fetched: false })
+        .map(|start_ns| Moment { start_ns, duration_ns, tid: 7, stack: 5, waits: true, is_fetched: false })
         .collect();
     Line { slow: slow.clone(), ..line(slow.len() as u64, 0, duration_ns) }
 }
@@ -49,7 +49,7 @@ fn found(lines: &Lines, alive: &[Alive]) -> Vec<Finding> {
     findings(&Facts {
         lines,
         row: &|_| Vec::new(),
-        caller: &|_| Some(Text::from("world::save")),
+        caller: &|stack| stack.map(|number| Text::from(if number == 5 { "world::save" } else { "other" })),
         label: &|_| Label::Known(Text::from("/srv/world.db")),
         alive,
         span_ns: (S, 61 * S),
@@ -128,6 +128,30 @@ fn a_sync_after_each_small_write_is_write_amplification() {
     assert_eq!(of(60, 6_000, 60), [rules::TIME], "one a second");
 }
 
+/// Files without a name may be thousands: what was done to all of them was not done to one.
+#[test]
+fn files_without_a_name_are_not_taken_for_one() {
+    let unknown = |operation| What { file: Label::Unknown("too many".to_owned()), ..what("", operation) };
+    let lines = Lines::from([
+        (unknown(Operation::Write), line(600, 60_000, 10_000)),
+        (unknown(Operation::Fdatasync), line(600, 0, MS)),
+        (unknown(Operation::Open), line(1_200, 0, 10_000)),
+        (unknown(Operation::Read), line(2_400, 240_000, 10_000)),
+    ]);
+    assert_eq!(rules_of(&lines, &[in_turns(60)]), [rules::TIME]);
+}
+
+#[test]
+fn a_stall_has_the_caller_of_its_own_thread() {
+    let mut both = slow((0..12).map(|beat| beat * 5 * S), 90 * MS);
+    let of_other = Moment { tid: 8, stack: 6, duration_ns: 900 * MS, ..both.slow[0] };
+    both.slow.extend([of_other; 20]);
+    both.stack = Some(6);
+    let lines = Lines::from([(what("/srv/world.db", Operation::Fsync), both)]);
+    let text = found(&lines, &[in_turns(60)])[0].text.clone();
+    assert!(text.contains("waits 90 ms in fsync of /srv/world.db, called by world::save"), "{text}");
+}
+
 #[test]
 fn a_file_that_is_opened_and_read_again_and_again_is_named() {
     let by_thread = |thread: &str, file, opens, reads, writes| {
@@ -153,6 +177,16 @@ fn a_file_that_is_opened_and_read_again_and_again_is_named() {
     assert_eq!(of("/srv/config", 1_200, 2_400, 0), [rules::REREAD, rules::TIME]);
     assert_eq!(of("/srv/config", 60, 120, 0), [rules::TIME], "once a second");
     assert_eq!(of("/srv/log", 1_200, 2_400, 9), [rules::TIME], "it is written, too");
+    let replaced = |is_several| {
+        let opened = Line { is_several, ..line(1_200, 0, 10_000) };
+        let lines = Lines::from([
+            (what("/srv/state", Operation::Open), opened),
+            (what("/srv/state", Operation::Read), line(2_400, 100, 10_000)),
+        ]);
+        rules_of(&lines, &[])
+    };
+    assert_eq!(replaced(false), [rules::TIME, rules::REREAD]);
+    assert_eq!(replaced(true), [rules::TIME], "another file was renamed to it");
     assert_eq!(of("/proc/self/stat", 1_200, 2_400, 0), [rules::TIME], "it changes by itself");
     assert_eq!(
         of("/dev/shm/state", 1_200, 2_400, 0),

@@ -3,7 +3,7 @@
 use super::{Facts, called_from, name};
 use crate::{
     io_tools::regular,
-    observe::io::{Alive, Sum},
+    observe::io::Sum,
     report::{Finding, Phrase, Severity, Unit, Value},
     text::Text,
     tool::sockets::{
@@ -28,6 +28,8 @@ const SENDS_PER_RECEIVE: u64 = 2;
 const SMALL_BYTES: f64 = 100.0;
 /// which take at least this long together, in nanoseconds.
 const SENDS_NS_PER_TURN: f64 = 1e6;
+/// At most this share of what threads of the name did may be that of threads which have ended.
+const OF_ENDED_THREADS: f64 = 0.01;
 /// An answer is late if it takes at least this long, in nanoseconds,
 const LATE_NS: f64 = 50e6;
 /// and this many times the median.
@@ -75,7 +77,7 @@ fn polls(facts: &Facts<'_>, what: &What, thread: &Text, sum: &Sum) -> Option<Fin
             units::percent(share)
         )),
     ];
-    sentence.extend(called_from(facts, what, Operation::Receive));
+    sentence.extend(called_from(facts, what, Operation::Receive, Some(thread)));
     sentence.push(Phrase::plain(" Let it wait (epoll, poll) until there is something."));
     let finding = Finding::new(rules::POLLS, Severity::Problem, sentence)
         .on((facts.rows)(what, Operation::Receive))
@@ -93,8 +95,8 @@ fn are_answers(line: &Line, thread: &Text, sent: &Sum) -> bool {
 /// A thread sends many small messages in each of its turns.
 fn small_sends(facts: &Facts<'_>, what: &What, thread: &Text, sum: &Sum) -> Option<Finding> {
     // The sums are over all threads of the name, so all of them must work in turns.
-    let of = |of: &&Alive| of.space == what.space && of.name == *thread;
-    let turns = facts.alive.iter().filter(of).map(|of| regular(&of.turns, facts.length));
+    let threads = || facts.alive.iter().filter(|of| of.space == what.space && of.name == *thread);
+    let turns = threads().map(|of| regular(&of.turns, facts.length));
     let turns: u64 = turns.map(|turns| turns.map(|turns| u64::from(turns.count))).sum::<Option<u64>>()?;
     if turns == 0 {
         return None;
@@ -103,6 +105,11 @@ fn small_sends(facts: &Facts<'_>, what: &What, thread: &Text, sum: &Sum) -> Opti
     let (sends, took_ns) = (per_turn(sum.messages), per_turn(sum.total_ns));
     let bytes = sum.bytes as f64 / sum.messages.max(1) as f64;
     if sends < SENDS_PER_TURN || bytes > SMALL_BYTES || took_ns < SENDS_NS_PER_TURN {
+        return None;
+    }
+    // Threads that have ended had turns, too, which nobody knows any more.
+    let living: u64 = threads().map(|of| of.operations).sum();
+    if operations_of(facts, what.space, thread) as f64 > (1.0 + OF_ENDED_THREADS) * living as f64 {
         return None;
     }
     let mut sentence = vec![
@@ -116,7 +123,7 @@ fn small_sends(facts: &Facts<'_>, what: &What, thread: &Text, sum: &Sum) -> Opti
         )),
         name(what),
     ];
-    sentence.extend(called_from(facts, what, Operation::Send));
+    sentence.extend(called_from(facts, what, Operation::Send, Some(thread)));
     sentence.push(Phrase::plain(" Send at once what goes to the same peer."));
     let finding = Finding::new(rules::SMALL_SENDS, Severity::Problem, sentence)
         .on((facts.rows)(what, Operation::Send))
@@ -125,6 +132,14 @@ fn small_sends(facts: &Facts<'_>, what: &What, thread: &Text, sum: &Sum) -> Opti
         .because("sent_bytes", Unit::Bytes, Value::Exact(sum.bytes))
         .because("sends_ns", Unit::Nanos, Value::Exact(sum.total_ns));
     Some(finding)
+}
+
+/// How often threads of a name, living and ended ones, did something with any service.
+fn operations_of(facts: &Facts<'_>, space: u16, thread: &Text) -> u64 {
+    let lines = facts.lines.iter().filter(|(what, _)| what.space == space);
+    let sums = lines.flat_map(|(_, line)| &line.threads);
+    let of = sums.filter(|((operation, name), _)| !operation.is_between() && name == thread);
+    of.map(|(_, sum)| sum.count).sum()
 }
 
 /// Some answers take far longer than others: those of a service that is called, or those that the target gives.

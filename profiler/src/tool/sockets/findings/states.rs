@@ -79,7 +79,9 @@ fn why(of: &Overruns, room: &str) -> String {
 const STALL: &str = "8.2 ms";
 
 fn age(of: &Overruns) -> String {
-    let words = |ns: u64| format!(", and one that was read had waited {} in it", units::nanos(ns as f64));
+    let words = |ns: u64| {
+        format!(", and the oldest datagram that was read had waited {} in it", units::nanos(ns as f64))
+    };
     of.age_max_ns.map_or_else(String::new, words)
 }
 

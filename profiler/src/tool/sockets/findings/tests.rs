@@ -126,6 +126,7 @@ fn connections_that_are_not_reused_are_found() {
     assert_eq!(of(200, 200, 180, 400), [rules::NOT_REUSED]);
     assert!(of(199, 199, 199, 199).is_empty(), "few per second");
     assert!(of(200, 200, 179, 200).is_empty(), "they live");
+    assert!(of(300, 1, 1, 300).is_empty(), "only one of them has ended");
     assert!(of(200, 200, 200, 401).is_empty(), "they are used");
     let mut datagrams = connections(Side::Calls, 200, 200, 200, 200);
     datagrams.datagrams = true;
@@ -137,7 +138,7 @@ fn many_short_connections_of_clients_are_told() {
     let of = |begun, whole, short| rules_of(connections(Side::Serves, begun, whole, short, 0), &[]);
     assert_eq!(of(1_000, 1_000, 900), [rules::STORM]);
     assert!(of(999, 999, 999).is_empty() && of(1_000, 1_000, 899).is_empty());
-    assert!(of(1_000, 0, 0).is_empty(), "none has ended");
+    assert!(of(1_000, 0, 0).is_empty() && of(1_000, 3, 3).is_empty(), "nearly all are open");
 }
 
 #[test]

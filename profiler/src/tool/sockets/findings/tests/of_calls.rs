@@ -18,9 +18,9 @@ fn a_thread_that_receives_nothing_all_the_time_is_found() {
     assert!(of(11_200, 10_000).is_empty(), "many find something");
 }
 
-/// A thread with so many turns of 50 ms.
+/// A thread with so many turns of 50 ms, which has done all that is done here.
 fn turning(turns: u32) -> Alive {
-    Alive { turns: TurnCounts::NONE.and(turns, 50_000_000), ..thread(0, 0, 0) }
+    Alive { turns: TurnCounts::NONE.and(turns, 50_000_000), operations: 100_000, ..thread(0, 0, 0) }
 }
 
 /// A burst of requests to a server that is idle otherwise: it answers each of them.
@@ -53,6 +53,19 @@ fn many_small_sends_in_each_turn_are_found() {
     assert!(of(20_000, 2_000_001, 200_000_000, 200).is_empty(), "they are no longer small");
     assert!(of(20_000, 640_000, 199_999_999, 200).is_empty(), "they take less than 1 ms");
     assert!(of(20_000, 640_000, 200_000_000, 20).is_empty(), "it does not work in turns");
+}
+
+/// A thread for each match, of the same name: the sends of those that have ended are not those of the living one's turns.
+#[test]
+fn sends_of_threads_that_have_ended_do_not_count_for_the_turns_of_others() {
+    let of = |operations| {
+        let sum =
+            Sum { count: 20_000, messages: 20_000, bytes: 640_000, total_ns: 200_000_000, ..Sum::default() };
+        rules_of(done(Operation::Send, sum), &[Alive { operations, ..turning(200) }])
+    };
+    assert_eq!(of(19_802), [rules::SMALL_SENDS]);
+    assert!(of(19_801).is_empty(), "1 % are those of ended threads");
+    assert!(of(1_000).is_empty());
 }
 
 /// Answers of this kind: so many take 100 us, and the others as long as is said.

@@ -48,7 +48,7 @@ fn datagrams_without_room_are_found_with_the_cause() {
     old.socket.events.ages = 5;
     old.socket.events.age_max_ns = 250_000_000;
     let old = sentence(&old, rules::OVERRUNS);
-    assert!(old.contains("one that was read had waited 250 ms in it"), "{old}");
+    assert!(old.contains("the oldest datagram that was read had waited 250 ms in it"), "{old}");
 }
 
 #[test]
