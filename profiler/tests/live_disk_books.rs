@@ -159,6 +159,57 @@ fn calls_are_those_that_strace_counts() {
     target.quit();
 }
 
+/// Operations, their calls, and how many of these the program makes on what is no file. Reads and writes are left out: what the program
+/// hears and says is among them.
+const OF_FILES: [(&str, &[&str], u64); 11] = [
+    ("open", &["open", "openat", "openat2", "creat"], 0),
+    ("fsync", &["fsync"], 0),
+    ("fdatasync", &["fdatasync"], 0),
+    ("sync_file_range", &["sync_file_range"], 0),
+    ("msync", &["msync"], 1),
+    ("rename", &["rename", "renameat", "renameat2"], 0),
+    ("unlink", &["unlink", "unlinkat", "rmdir"], 0),
+    ("truncate", &["truncate", "ftruncate"], 0),
+    ("fallocate", &["fallocate"], 0),
+    ("readahead", &["readahead", "fadvise64"], 0),
+    ("list", &["getdents", "getdents64"], 0),
+];
+
+/// The same of a program with threads and children, and with every operation.
+#[test]
+fn calls_of_threads_and_children_are_those_that_strace_counts() {
+    let Some(_live) = support::live() else { return };
+    let program = Build::c("disk.c").flags(&["-pthread"]).build();
+    let run = |pid: u32, target: &mut Workload| {
+        target.say("go");
+        target.expect_line("DONE", PATIENCE);
+        wait_until_asleep(pid);
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let mut target = Workload::spawn(&program, &[folder.path()]);
+    let pid = target.pid();
+    let traced = of_strace(pid, || run(pid, &mut target));
+    target.say("quit");
+    target.quit();
+    let folder = tempfile::tempdir().unwrap();
+    let mut target = Workload::spawn(&program, &[folder.path()]);
+    let pid = target.pid();
+    let observer = Observer::attach("disk", pid, &["--stacks", "none", "--children"]);
+    run(pid, &mut target);
+    let report = observer.interrupt().report(0);
+    account::assert_nothing_lost(&report);
+    let rows = rows(&report, "operations");
+    for (operation, calls, others) in OF_FILES {
+        let of = rows.iter().filter(|row| row["operation"]["word"] == operation);
+        let counted: u64 = of.map(|row| exact(row, "operations")).sum();
+        let expected: u64 = calls.iter().filter_map(|call| traced.get(*call)).sum();
+        assert_eq!(counted + others, expected, "{operation}: {traced:?}");
+        assert!(counted > 0, "the workload has no {operation}");
+    }
+    target.say("quit");
+    target.quit();
+}
+
 /// What a call that names a path waits for is in the row of that path: it has no descriptor from which the file would be known.
 #[test]
 fn waits_of_calls_that_name_paths_have_their_files() {
