@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use support::account;
 use support::books;
 use support::calls::number;
 use support::compile::Build;
-use support::loop_device::{Broken, Frozen, Loop, wait_until_it_waits};
+use support::loop_device::{Broken, Frozen, Loop, Slowed, wait_until_it_waits};
 use support::observer::Observer;
 use support::tables::{Row, exact, rows, word};
 use support::workload::{PATIENCE, Workload};
@@ -116,6 +117,46 @@ fn a_server_that_hangs_is_not_called_idle() {
     assert_eq!(account::outcome(&report, "sys_exit", "under_way_at_start"), 1);
     target.say("quit");
     target.quit();
+}
+
+/// The waits of a program that writes 20 MiB to a file on the device, by cause: how many, and for how long.
+fn waits_of_a_writer(device: &Loop) -> BTreeMap<String, [u64; 2]> {
+    let file = device.mount().join("written");
+    let dd = ["dd", "if=/dev/zero", "bs=64k", "count=320"];
+    let arguments = ["disk", "--max-cost", "off", "--format", "json", "--"];
+    let to = format!("of={}", file.display());
+    let observer = Observer::spawn(&[&arguments[..], &dd, &[&to]].concat());
+    let report = observer.finish(PATIENCE).report(0);
+    account::assert_nothing_lost(&report);
+    let of_file =
+        |row: &Row<'_>| row["operation"]["word"] == "write" && word(row["file"]) == file.to_str().unwrap();
+    let written = rows(&report, "files").into_iter().find(of_file).unwrap();
+    assert_eq!([exact(&written, "operations"), exact(&written, "moved_bytes")], [320, 20 << 20]);
+    let mut causes = BTreeMap::new();
+    for row in rows(&report, "waits").into_iter().filter(of_file) {
+        let [count, ns]: &mut [u64; 2] = causes.entry(word(row["cause"]).to_owned()).or_default();
+        *count += exact(&row, "waits");
+        *ns += exact(&row, "total_ns");
+    }
+    let waited: u64 = causes.values().map(|[_, ns]| ns).sum();
+    assert!(waited <= exact(&written, "total_ns"), "{causes:?} in {}", exact(&written, "total_ns"));
+    causes
+}
+
+/// A thread that writes faster than the kernel lets it, because little may wait to be written to this device.
+#[test]
+fn writers_that_are_slowed_down_are_known_by_that_cause() {
+    let Some(_live) = support::live() else { return };
+    let device = Loop::new();
+    assert!(!waits_of_a_writer(&device).contains_key("writeback throttling"), "there is room for all of it");
+    let Some(slowed) = Slowed::to(&device, 1 << 20) else {
+        return testbed::skip::kernel_has_no("limit of what may wait to be written to a device");
+    };
+    let causes = waits_of_a_writer(&device);
+    drop(slowed);
+    let [count, ns] = causes["writeback throttling"];
+    let others: u64 = causes.values().map(|[_, ns]| ns).sum::<u64>() - ns;
+    assert!(count > 0 && ns > others, "{causes:?}");
 }
 
 #[test]

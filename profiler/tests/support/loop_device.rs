@@ -96,6 +96,28 @@ impl Drop for Frozen {
     }
 }
 
+/// A device for which only little may wait to be written, until this is dropped: the number of the device keeps that otherwise.
+pub(crate) struct Slowed(String);
+
+impl Slowed {
+    /// At most so many bytes. `None`: the kernel has no such limit (Linux 6.2 has).
+    pub(crate) fn to(device: &Loop, bytes: u64) -> Option<Slowed> {
+        let number = fs::read_to_string(format!("/sys/block/{}/dev", device.name())).unwrap();
+        let slowed = Slowed(format!("/sys/class/bdi/{}", number.trim()));
+        fs::write(format!("{}/max_bytes", slowed.0), bytes.to_string()).ok()?;
+        fs::write(format!("{}/strict_limit", slowed.0), "1").unwrap();
+        Some(slowed)
+    }
+}
+
+impl Drop for Slowed {
+    fn drop(&mut self) {
+        for (limit, usual) in [("max_ratio", "100"), ("strict_limit", "0")] {
+            let _ = fs::write(format!("{}/{limit}", self.0), usual);
+        }
+    }
+}
+
 /// A device that fails all writes, as the memory with its image is sealed. It is taken away when this is dropped.
 pub(crate) struct Broken {
     pub(crate) device: String,
