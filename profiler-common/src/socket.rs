@@ -277,7 +277,7 @@ counters! {
     ReceivedHits = "hits" in Received as Hits,
     /// The call was counted.
     ReceivedRecorded = "recorded" in Received as Recorded,
-    /// It is of another socket, it has received nothing, or it only peeked.
+    /// It is of another socket, a process that is not observed has received, it has received nothing, or it only peeked.
     ReceivedOther = "of_others" in Received as Filtered,
     /// An age is in no histogram, because none was left.
     WithoutHistogram = "age_not_in_histogram" in Received as Quality,
@@ -286,7 +286,7 @@ counters! {
     ReadHits = "hits" in Read as Hits,
     /// The read was counted.
     ReadRecorded = "recorded" in Read as Recorded,
-    /// It is of another socket.
+    /// It is of another socket, or a process that is not observed reads.
     ReadOther = "of_others" in Read as Filtered,
 
     /// Dropped packets.

@@ -5,7 +5,9 @@ mod support;
 
 use std::io::{Read as _, Write as _};
 use std::net::UdpSocket;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -95,4 +97,61 @@ fn ages_of_unix_sockets_are_those_that_the_process_measures() {
     }
     assert_ages(live(&report, &reader), TIMES, bytes);
     assert_ages(live(&report, &taker), TIMES, messages);
+}
+
+/// Reads of another process, which gets `reader` and is not observed, and then of this one. Returns how long the latter waited.
+fn shared(
+    reader: OwnedFd,
+    others: u32,
+    own: u32,
+    send: impl Fn(),
+    receive: impl FnMut(),
+) -> (Duration, Duration) {
+    let mut other = Command::new("cat").stdin(reader).stdout(Stdio::piped()).spawn().unwrap();
+    let mut output = other.stdout.take().unwrap();
+    for _ in 0..others {
+        send();
+        output.read_exact(&mut [0; 9]).unwrap();
+    }
+    // It waits for the next one, which is for this process.
+    other.kill().unwrap();
+    other.wait().unwrap();
+    ages(own, send, receive)
+}
+
+/// Workers of a server may share a socket: what one has read that is not observed was not read by the target.
+#[test]
+fn what_other_processes_read_does_not_count() {
+    const OTHERS: u32 = 37;
+    const OWN: u32 = 23;
+    let Some(_live) = support::live() else { return };
+    network::alone(|| {
+        let (reader, writer) = (UdpSocket::bind(LOCAL).unwrap(), UdpSocket::bind(LOCAL).unwrap());
+        writer.connect(reader.local_addr().unwrap()).unwrap();
+        let (taker, giver) = UnixDatagram::pair().unwrap();
+        let observer = observe(&[]);
+        let datagrams = shared(
+            reader.try_clone().unwrap().into(),
+            OTHERS,
+            OWN,
+            || assert_eq!(writer.send(b"a command").unwrap(), 9),
+            || assert_eq!(reader.recv(&mut [0; 32]).unwrap(), 9),
+        );
+        let messages = shared(
+            taker.try_clone().unwrap().into(),
+            OTHERS,
+            OWN,
+            || assert_eq!(giver.send(b"a command").unwrap(), 9),
+            || assert_eq!(taker.recv(&mut [0; 32]).unwrap(), 9),
+        );
+        let report = seen(observer);
+        nothing_lost(&report);
+        if !knows(&report, "age of datagrams", Feature::ReadsOfSockets) {
+            return;
+        }
+        for (socket, times) in [(live(&report, &reader), datagrams), (live(&report, &taker), messages)] {
+            assert_ages(socket, OWN, times);
+            assert_eq!(number(&socket["events"], "reads"), u64::from(OWN), "{socket:#}");
+        }
+    });
 }

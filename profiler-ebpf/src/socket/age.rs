@@ -152,22 +152,44 @@ pub unsafe fn received(ctx: *mut c_void) {
         if result < 0 || flags & TAKES_NOTHING != 0 {
             return found.ledger.count(Counter::ReceivedOther);
         }
+        let marked = (&raw const (*found.record).events.marked_ns).read_volatile();
+        let is_read = marked != 0 && is_gone(found.record, sock);
+        if current_space().is_none() {
+            return read_by_other(found, is_read, marked, Counter::ReceivedOther);
+        }
         found.ledger.count(Counter::ReceivedRecorded);
         let now = note_read(found.record);
-        let is_udp = (*found.record).protocol == UDP;
-        if !is_udp && (*found.record).addresses.family != AF_UNIX {
-            return;
-        }
-        let marked = (&raw const (*found.record).events.marked_ns).read_volatile();
-        let mark = (*found.record).events.mark;
-        let first: u64 = member(sock, of::OF_QUEUE_FIRST.load());
-        if marked == 0 || first == mark {
-            return;
-        }
-        if !is_udp || of::of_udp::<u64>(sock, of::OF_READER_FIRST.load()) != mark {
+        if is_read {
             take_age(found, marked, now);
         }
     }
+}
+
+/// Whether the marked data of a socket of UDP or Unix is in its queues no longer.
+#[inline(always)]
+unsafe fn is_gone(record: *const SocketRecord, sock: *const u8) -> bool {
+    // SAFETY: the caller vouches for both.
+    unsafe {
+        let is_udp = (*record).protocol == UDP;
+        let mark = (*record).events.mark;
+        if !is_udp && (*record).addresses.family != AF_UNIX {
+            return false;
+        }
+        member::<u64>(sock, of::OF_QUEUE_FIRST.load()) != mark
+            && (!is_udp || of::of_udp::<u64>(sock, of::OF_READER_FIRST.load()) != mark)
+    }
+}
+
+/// A process that is not observed shares the socket: what it reads was not read by a target.
+#[inline(always)]
+unsafe fn read_by_other(found: Found, is_read: bool, marked: u64, outcome: Counter) {
+    // SAFETY: a map value.
+    unsafe {
+        if is_read {
+            atomic::replace(&raw mut (*found.record).events.marked_ns, marked, 0);
+        }
+    }
+    found.ledger.count(outcome);
 }
 
 /// `tcp_rcv_space_adjust(sk)`: a process reads from a TCP socket.
@@ -184,11 +206,7 @@ pub unsafe fn tcp_read(ctx: *mut c_void) {
         let read_to: u32 = of::of_tcp(sock, of::OF_READ_TO.load());
         let is_read = marked != 0 && read_to.wrapping_sub((*found.record).events.mark as u32) as i32 >= 0;
         if current_space().is_none() {
-            // A process that is not observed shares the socket: what it reads was not read by a target.
-            if is_read {
-                atomic::replace(&raw mut (*found.record).events.marked_ns, marked, 0);
-            }
-            return found.ledger.count(Counter::ReadOther);
+            return read_by_other(found, is_read, marked, Counter::ReadOther);
         }
         found.ledger.count(Counter::ReadRecorded);
         let now = note_read(found.record);
