@@ -283,3 +283,23 @@ fn a_full_filesystem_is_the_first_finding() {
     let evidence = account::list(first, "evidence");
     assert!(evidence.iter().any(|of| of["value"]["exact"] == books["failed"]), "{first:#}");
 }
+
+/// What a call reads and writes in the kernel is in the values of each second, too: of both files.
+#[test]
+fn a_copy_from_file_to_file_has_values_over_time_for_both() {
+    let Some(_live) = support::live() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (books, report) = books::of_run("disk", "copies.c", &[folder.path()]);
+    let rows = rows(&report, "operations");
+    let of = |operation: &str| rows.iter().find(|row| row["operation"]["word"] == operation).unwrap();
+    let values = |operation: &str, column: &str| -> Vec<f64> {
+        let values = account::list(&of(operation)[column]["series"], "values");
+        values.iter().map(|value| value.as_f64().unwrap()).collect()
+    };
+    for operation in ["read", "write"] {
+        assert_eq!(exact(of(operation), "operations"), books["copies"].as_u64().unwrap());
+        let longest = values(operation, "longest_over_time").into_iter().fold(0.0, f64::max);
+        assert_eq!(longest, exact(of(operation), "max_ns") as f64, "{operation}");
+    }
+    assert_eq!(values("read", "over_time"), values("write", "over_time"));
+}

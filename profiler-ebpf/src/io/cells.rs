@@ -277,19 +277,40 @@ pub(super) unsafe fn first_of_kind(thread: *const IoThread) -> (u32, u32) {
     unsafe { CallUse::of_bits((*thread).ended_as).on_file((&raw const (*thread).files).read_volatile()) }
 }
 
-/// Adds an operation that has ended to the sums of its second.
+/// Adds an operation that has ended to the sums of its second: of two files, what it was on each.
 ///
 /// # Safety
 /// `thread` is a record that nobody else writes meanwhile.
 #[inline(always)]
 pub unsafe fn add_to_second(thread: *mut IoThread) {
+    let mut of = Of { record: thread };
+    // SAFETY: the caller vouches for the record. The callback gets a pointer to it, and the loop ends before this function does.
+    unsafe {
+        let used = CallUse::of_bits((*thread).ended_as);
+        let [first, second] = (&raw const (*thread).files).read_volatile();
+        if first != OF_OTHER_KIND && second != OF_OTHER_KIND && used.second() != 0 {
+            bpf_loop(2, add_turn_to_second as *mut c_void, (&raw mut of).cast(), 0);
+        } else {
+            add_turn_to_second(u32::from(first == OF_OTHER_KIND && used.second() != 0), (&raw mut of).cast());
+        }
+    }
+}
+
+/// Adds it as the operation on the first of its files, or on the second.
+///
+/// # Safety
+/// As for [`add`].
+#[inline(never)]
+unsafe extern "C" fn add_turn_to_second(turn: u32, of: *mut c_void) -> i64 {
     // SAFETY: the caller vouches for the record; the rest is a map value of this CPU, which no other program uses before this one ends.
     unsafe {
+        let thread = (*of.cast::<Of>()).record;
         let second = (*thread).end_ns / NS_PER_S;
-        let (_, operation) = first_of_kind(thread);
+        let used = CallUse::of_bits((*thread).ended_as);
+        let operation = if turn & 1 == 0 { used.operation() } else { used.second() };
         let place = (second as usize & (SECONDS - 1)) * SECOND_OPERATIONS
             + (operation as usize & (SECOND_OPERATIONS - 1));
-        let Some(sums) = IO_SECONDS.get_ptr_mut(place as u32) else { return };
+        let Some(sums) = IO_SECONDS.get_ptr_mut(place as u32) else { return 0 };
         if (*sums).second != second {
             (*sums).second = second;
             (*sums).count = 0;
@@ -307,6 +328,7 @@ pub unsafe fn add_to_second(thread: *mut IoThread) {
             (*sums).max_ns = duration_ns;
         }
     }
+    0
 }
 
 /// Makes a value in a map at least as large as another.
