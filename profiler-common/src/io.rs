@@ -5,7 +5,7 @@ mod call;
 mod ledger;
 
 pub use self::{
-    call::{ALL_DESCRIPTORS, CallUse},
+    call::{ALL_DESCRIPTORS, CallUse, RING_MESSAGE, RING_SYNC},
     ledger::IoCounter,
 };
 use crate::{

@@ -238,6 +238,9 @@ fn a_command_does_not_have_the_socket_by_which_it_is_started() {
 
 /// Two processes in network namespaces of their own, neither of which is that of profiler.
 #[test]
+    // It calls, although the program has waited for connections on its port before.
+    expected(&format!("tcp to 127.0.0.1:{}", books["called_port"]), [0, 0, 1, 0, 1, 0]);
+    expected(&format!("tcp :{}", books["served_port"]), [0; 6]);
 fn processes_in_other_network_namespaces_have_services_of_their_own() {
     let Some(_live) = support::live() else { return };
     let program = Build::c("asks.c").build();

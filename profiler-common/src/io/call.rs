@@ -19,8 +19,8 @@ const TIMES_OUT: u64 = 1 << 53;
 const IN_MESSAGES: u64 = 1 << 50;
 const AFTER: u64 = 1 << 54;
 const PATIENT: u64 = 1 << 55;
-const PEEKS_SHIFT: u32 = 56;
-const PEEKS: u64 = 7;
+const FLAGS_SHIFT: u32 = 56;
+const FLAGS: u64 = 7;
 const FOLLOWED: u64 = 1 << 59;
 const REPLACES_SHIFT: u32 = 60;
 const REPLACES: u64 = 3;
@@ -31,6 +31,11 @@ const F_DUPFD_CLOEXEC: u32 = 1030;
 
 /// In place of the argument with the descriptor that [a call replaces](CallUse::replaces): it may replace any.
 pub const ALL_DESCRIPTORS: u64 = 3;
+
+/// In place of the argument with the [flags of a call](CallUse::flagged): those of a request of io_uring that receives a message,
+pub const RING_MESSAGE: u64 = 1;
+/// and of one that syncs.
+pub const RING_SYNC: u64 = 2;
 
 impl CallUse {
     /// It is not counted.
@@ -98,23 +103,24 @@ impl CallUse {
         CallUse(self.0 | PATIENT)
     }
 
-    /// If this argument has the flag `MSG_PEEK`, it is this operation, and takes no bytes. Such a call has no second file.
+    /// If the flags in this argument say so, such as `MSG_PEEK`, it is this operation, and takes no bytes. Such a call has no second file. A
+    /// request of io_uring has its flags in [`RING_MESSAGE`] or [`RING_SYNC`].
     #[must_use]
-    pub const fn peeking(self, argument: u32, operation: u32) -> CallUse {
-        CallUse(self.with_second(operation).0 | (argument as u64 & PEEKS) << PEEKS_SHIFT)
+    pub const fn flagged(self, argument: u64, operation: u32) -> CallUse {
+        CallUse(self.with_second(operation).0 | (argument & FLAGS) << FLAGS_SHIFT)
     }
 
-    /// The argument that may have the flag `MSG_PEEK`; 0: none.
+    /// The argument that may have such flags; 0: none.
     #[must_use]
     #[inline(always)]
-    pub const fn peeks(self) -> u64 {
-        self.0 >> PEEKS_SHIFT & PEEKS
+    pub const fn flags_in(self) -> u64 {
+        self.0 >> FLAGS_SHIFT & FLAGS
     }
 
-    /// The same call with that flag.
+    /// The same call with such flags.
     #[must_use]
     #[inline(always)]
-    pub const fn as_peek(self) -> CallUse {
+    pub const fn as_flagged(self) -> CallUse {
         let operation = (self.second() as u64) << OPERATION_SHIFT;
         CallUse(
             self.0 & !(OPERATION << OPERATION_SHIFT | OPERATION << SECOND_SHIFT | IN_BYTES | IN_MESSAGES)
@@ -306,9 +312,9 @@ mod tests {
         assert!(CallUse::waiting().waits() && CallUse::waiting().operation() == NO_OPERATION);
         assert!(CallUse::waiting().followed().is_followed() && !CallUse::waiting().is_followed());
         assert!(CallUse::new(files, 1).moving().moves() && !used.moves());
-        let receives = CallUse::new(files, 2).in_bytes().peeking(4, 9).patient();
-        assert_eq!((receives.peeks(), receives.operation()), (4, 2));
-        let peek = receives.as_peek();
+        let receives = CallUse::new(files, 2).in_bytes().flagged(4, 9).patient();
+        assert_eq!((receives.flags_in(), receives.operation()), (4, 2));
+        let peek = receives.as_flagged();
         assert_eq!((peek.operation(), peek.second()), (9, 0));
         assert!(receives.is_in_bytes() && !peek.is_in_bytes() && peek.is_patient());
     }

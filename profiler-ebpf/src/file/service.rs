@@ -25,7 +25,11 @@ use self::{
     side::side,
 };
 use super::{FILE_ROOM, hash, introduce, members as of, read, socket, typed};
-use crate::{atomic, call::argument, io::thread};
+use crate::{
+    atomic,
+    call::argument,
+    io::{ANEW, CALLED, OPENED, thread},
+};
 
 const BPF_F_NO_PREALLOC: u32 = 1;
 const BPF_NOEXIST: u64 = 1;
@@ -73,6 +77,8 @@ struct Looked {
     accepted: u64,
     /// Whether a call has just asked to connect it.
     anew: u64,
+    /// Whether it has been connected, or a call has just asked for that.
+    calls: u64,
 }
 
 #[map]
@@ -162,10 +168,12 @@ pub fn find_known(path: u64) -> Option<(u32, u64)> {
 }
 
 /// The number of the service of the socket with this `struct path`, and the number of its inode; [`OF_OTHER_KIND`] if it is none.
-/// `anew`: the current call has just asked to connect it. `accepted`: it has accepted it. Call it from one place of a program only.
+/// `kinds`: [`ANEW`], if the current call has just asked to connect it, [`OPENED`], if it has accepted it, [`CALLED`], and others, which do
+/// not matter. Call it from one place of a program only.
 #[inline(always)]
-pub fn find(path: u64, anew: bool, accepted: bool, now_ns: u64) -> (u32, u64) {
+pub fn find(path: u64, kinds: u32, now_ns: u64) -> (u32, u64) {
     const OTHER: (u32, u64) = (OF_OTHER_KIND, 0);
+    let anew = kinds & ANEW != 0;
     if path == 0 {
         return OTHER;
     }
@@ -195,8 +203,9 @@ pub fn find(path: u64, anew: bool, accepted: bool, now_ns: u64) -> (u32, u64) {
         let sock: u64 = at(&raw const (*looked).socket, of::SOCKET_SOCK.load());
         let _ =
             bpf_probe_read_kernel((&raw mut (*looked).sock).cast(), SOCK_BYTES as u32, sock as *const c_void);
-        (*looked).accepted = accepted.into();
+        (*looked).accepted = u64::from(kinds & OPENED);
         (*looked).anew = anew.into();
+        (*looked).calls = u64::from(kinds & (ANEW | CALLED));
         describe(looked, sock);
         (*looked).peer = if anew && (*looked).new.addresses.remote_port == 0 { wanted_peer() } else { 0 };
         if let Some(known) = socket(inode)

@@ -61,8 +61,8 @@ fn candidate_began<T: IoTool>(ctx: *mut c_void) -> u64 {
             ledger.count(T::Counter::OTHER);
             return 0;
         }
-        if used.peeks() != 0 && argument_in(registers, call, used.peeks()) & TAKES_NOTHING != 0 {
-            used = used.as_peek();
+        if used.flags_in() != 0 && argument_in(registers, call, used.flags_in()) & TAKES_NOTHING != 0 {
+            used = used.as_flagged();
         }
         (*thread).call = call;
         if used.depends_on_command() {

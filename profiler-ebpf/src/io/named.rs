@@ -14,6 +14,9 @@ use crate::{
     file::{self, given, replaced},
 };
 
+/// The result of a `connect` of a socket that is connected already, or listens (include/uapi/asm-generic/errno.h): it has changed nothing.
+const EISCONN: u64 = -106i64 as u64;
+
 /// Finds the number of the file that a call has opened, or of the path that it names.
 #[inline(always)]
 pub(super) fn find<T: IoTool>(used: CallUse) {
@@ -66,7 +69,9 @@ fn find_path<T: IoTool>(used: CallUse) -> bool {
                 (*thread).files[0] = unknown(Unknown::Changed);
                 return false;
             }
-            (*thread).kinds |= u64::from(ANEW);
+            if (*thread).result != EISCONN {
+                (*thread).kinds |= u64::from(ANEW);
+            }
             (*thread).paths[0] = path;
             return true;
         }

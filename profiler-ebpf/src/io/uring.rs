@@ -10,14 +10,18 @@ use aya_ebpf::{
 };
 use profiler_common::{
     file::Unknown,
-    io::{ASIDE, CallUse, IoCounter, OF_OTHER_KIND, URING_OPERATIONS, UringRequest, unknown},
+    io::{
+        ASIDE, CallUse, IoCounter, OF_OTHER_KIND, RING_MESSAGE, RING_SYNC, URING_OPERATIONS, UringRequest,
+        unknown,
+    },
 };
 
 use super::{
-    IO_KINDS, IoTool,
+    CALLED, IO_KINDS, IoTool,
     aside::{self, Ended},
 };
 use crate::{
+    call::TAKES_NOTHING,
     file,
     ledger::count,
     space,
@@ -28,6 +32,8 @@ const BPF_F_NO_PREALLOC: u32 = 1;
 const BPF_ANY: u64 = 0;
 /// In the flags of a request: the program wants no completion (`REQ_F_CQE_SKIP`, the bit of `IOSQE_CQE_SKIP_SUCCESS` in include/uapi/linux/io_uring.h).
 const CQE_SKIP: u32 = 1 << 6;
+/// In the flags of an `fsync`: it is an `fdatasync` (`IORING_FSYNC_DATASYNC`, in the same file).
+const DATASYNC: u64 = 1;
 
 /// `io_kiocb.opcode`, in bytes, like the next ones.
 #[unsafe(no_mangle)]
@@ -35,6 +41,12 @@ pub static REQUEST_OPCODE: Global<u64> = Global::new(0);
 /// `io_kiocb.flags`
 #[unsafe(no_mangle)]
 static RING_REQUEST_FLAGS: Global<u64> = Global::new(0);
+/// `io_sync.flags` of a request, from the beginning of its `io_kiocb`; 0: it cannot be found.
+#[unsafe(no_mangle)]
+static RING_SYNC_FLAGS: Global<u64> = Global::new(0);
+/// `io_sr_msg.msg_flags` of a request, in the same way.
+#[unsafe(no_mangle)]
+static RING_MESSAGE_FLAGS: Global<u64> = Global::new(0);
 /// `io_kiocb.ctx`
 #[unsafe(no_mangle)]
 static REQUEST_RING: Global<u64> = Global::new(0);
@@ -74,7 +86,7 @@ pub fn submitted<T: IoTool>(ctx: *mut c_void) {
 #[inline(always)]
 fn note<T: IoTool>(task: Task, request: *const u8, space: u32) {
     // SAFETY: the verifier knows the type of the request; a word of a map; a helper without arguments.
-    let (ring, used, is_silent, start_ns) = unsafe {
+    let (ring, mut used, is_silent, start_ns) = unsafe {
         let operation = u32::from(member::<u8>(request, REQUEST_OPCODE.load()));
         let used = IO_URING_USES.get_ptr(operation & (URING_OPERATIONS as u32 - 1));
         let ring = member::<u64>(request, REQUEST_RING.load());
@@ -89,6 +101,9 @@ fn note<T: IoTool>(task: Task, request: *const u8, space: u32) {
     if used == 0 {
         return;
     }
+    if is_as_flagged(request, CallUse::of_bits(used)) {
+        used = CallUse::of_bits(used).as_flagged().bits();
+    }
     count(T::Counter::RING_SUBMITTED);
     if IO_URING_RINGS.get_ptr(ring).is_none() {
         let _ = IO_URING_RINGS.insert(ring, 0, BPF_ANY);
@@ -102,6 +117,18 @@ fn note<T: IoTool>(task: Task, request: *const u8, space: u32) {
     if IO_URING_REQUESTS.insert(request, begun, BPF_ANY).is_err() {
         count(T::Counter::RING_LOST);
     }
+}
+
+/// Whether the flags of a request make another operation of it.
+#[inline(always)]
+fn is_as_flagged(request: u64, used: CallUse) -> bool {
+    let (place, flags) = match used.flags_in() {
+        RING_MESSAGE => (RING_MESSAGE_FLAGS.load(), TAKES_NOTHING),
+        RING_SYNC => (RING_SYNC_FLAGS.load(), DATASYNC),
+        _ => return false,
+    };
+    // Its operation has filled it in before.
+    place != 0 && u64::from(file::read::<u32>(request + place)) & flags != 0
 }
 
 /// A request is completed: (ring, request, entry), or before Linux 6.12 or so (ring, request, data of the program, result, ...).
@@ -161,7 +188,9 @@ fn prepare<T: IoTool>(request: u64, begun: &UringRequest, result: u32) -> bool {
             return true;
         }
         let file: u64 = file::read(request + REQUEST_FILE.load());
-        let (number, identity) = T::find(file::path_of(file), IO_KINDS.load(), begun.start_ns);
+        let has_connected = used.is_known_after() && result as i32 >= 0;
+        let kinds = IO_KINDS.load() | if has_connected { CALLED } else { 0 };
+        let (number, identity) = T::find(file::path_of(file), kinds, begun.start_ns);
         (&raw mut (*record).files).cast::<u32>().write_volatile(number);
         (&raw mut (*record).entries).cast::<u64>().write_volatile(identity);
         number != OF_OTHER_KIND

@@ -6,7 +6,7 @@
 
 #include <fcntl.h>
 
-enum { WRITES = 31, READS = 29, SYNCS = 11, GROWN = 7, FAILED = 5, BLOCK = 4096, STEP = 613 };
+enum { WRITES = 31, READS = 29, SYNCS = 11, DATA_SYNCS = 13, GROWN = 7, FAILED = 5, BLOCK = 4096, STEP = 613 };
 
 static char block[BLOCK];
 
@@ -17,13 +17,16 @@ static void check(int ok, const char *what) {
     }
 }
 
+// Of an fsync, `bytes` are its flags.
 static void finishes(int operation, int file, int flags, unsigned bytes, int result) {
     static unsigned count;
+    int syncs = operation == IORING_OP_FSYNC;
     struct io_uring_sqe of = {
         .opcode = (unsigned char)operation,
         .fd = file,
-        .addr = operation == IORING_OP_FSYNC ? 0 : operation == IORING_OP_FALLOCATE ? BLOCK : (uintptr_t)block,
-        .len = operation == IORING_OP_FALLOCATE ? 0 : bytes,
+        .addr = syncs ? 0 : operation == IORING_OP_FALLOCATE ? BLOCK : (uintptr_t)block,
+        .len = syncs || operation == IORING_OP_FALLOCATE ? 0 : bytes,
+        .fsync_flags = syncs ? bytes : 0,
         .flags = (unsigned char)(flags | (++count % 3 == 0 ? IOSQE_ASYNC : 0)),
     };
     ring_submit(of, 1);
@@ -41,12 +44,18 @@ static void of_file(const char *name, int file, int flags) {
         finishes(IORING_OP_READ, file, flags, STEP, STEP);
     for (int i = 0; i < SYNCS; i++)
         finishes(IORING_OP_FSYNC, file, flags, 0, 0);
+    for (int i = 0; i < DATA_SYNCS; i++)
+        finishes(IORING_OP_FSYNC, file, flags, IORING_FSYNC_DATASYNC, 0);
     for (int i = 0; i < GROWN; i++)
         finishes(IORING_OP_FALLOCATE, file, flags, 0, 0);
     const struct {
         const char *operation;
         int count, bytes;
-    } books[] = {{"write", WRITES, STEP}, {"read", READS, STEP}, {"fsync", SYNCS, 0}, {"fallocate", GROWN, 0}};
+    } books[] = {{"write", WRITES, STEP},
+                 {"read", READS, STEP},
+                 {"fsync", SYNCS, 0},
+                 {"fdatasync", DATA_SYNCS, 0},
+                 {"fallocate", GROWN, 0}};
     for (size_t i = 0; i < sizeof books / sizeof *books; i++)
         say("{\"file\":\"%s\",\"operation\":\"%s\",\"count\":%d,\"bytes\":%d,\"errors\":0}", name, books[i].operation,
             books[i].count, books[i].count * books[i].bytes);

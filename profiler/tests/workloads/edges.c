@@ -97,6 +97,23 @@ static int ask_nobody(void)
     return ntohs(at.sin_port);
 }
 
+/* Connects to a port from one on which this process has waited for connections before. Says which these are. */
+static void connect_from_served_port(int *served, int *called)
+{
+    struct sockaddr_in from;
+    int on = 1, earlier = bound(SOCK_STREAM), client = socket(AF_INET, SOCK_STREAM, 0);
+    from = at;
+    check(listen(earlier, 1) == 0 && close(earlier) == 0, "listen");
+    int server = bound(SOCK_STREAM);
+    check(listen(server, 1) == 0, "listen");
+    check(setsockopt(client, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0, "SO_REUSEADDR");
+    check(bind(client, (struct sockaddr *)&from, sizeof from) == 0, "bind");
+    check(connect(client, (struct sockaddr *)&at, sizeof at) == 0, "connect");
+    check(connect(client, (struct sockaddr *)&at, sizeof at) < 0 && send(client, "ab", 2, 0) == 2, "send");
+    *served = ntohs(from.sin_port);
+    *called = ntohs(at.sin_port);
+}
+
 int main(void)
 {
     say_ready();
@@ -106,7 +123,9 @@ int main(void)
     read_what_became_of_them();
     int gone = accept_what_is_gone();
     send_to_each();
-    say("{\"nobody_port\":%d,\"nobody\":%d,\"datagrams_port\":%d,\"datagrams\":%d,\"bytes\":%d,\"refused\":%d,\"gone_port\":%d,\"resets\":%d}", ask_nobody(), NOBODY, datagrams,
+    int served, called;
+    connect_from_served_port(&served, &called);
+    say("{\"served_port\":%d,\"called_port\":%d,\"nobody_port\":%d,\"nobody\":%d,\"datagrams_port\":%d,\"datagrams\":%d,\"bytes\":%d,\"refused\":%d,\"gone_port\":%d,\"resets\":%d}", served, called, ask_nobody(), NOBODY, datagrams,
         DATAGRAMS, DATAGRAMS * BYTES, REFUSED, gone, RESETS);
     say("DONE");
     hear_line();

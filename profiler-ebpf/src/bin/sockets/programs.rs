@@ -23,7 +23,7 @@ impl IoTool for Sockets {
 
     #[inline(always)]
     fn find(path: u64, kinds: u32, now_ns: u64) -> (u32, u64) {
-        service::find(path, kinds & ANEW != 0, kinds & OPENED != 0, now_ns)
+        service::find(path, kinds, now_ns)
     }
 
     #[inline(always)]

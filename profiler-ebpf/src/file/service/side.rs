@@ -12,7 +12,7 @@ use crate::{atomic, file::known};
 const PORT_IS_CHOSEN: u8 = 8;
 
 /// Bit by port: first those of TCP on which observed processes wait for connections, then those of UDP to which they are bound. User space
-/// sets those that are there at the start.
+/// sets those that are there at the start. They stay set: connections that were accepted there without a call may live longer.
 #[map]
 static SERVED_PORTS: Array<u64> = Array::with_max_entries(2 * 1024, 0);
 
@@ -69,6 +69,10 @@ pub(super) unsafe fn side(looked: *const Looked) -> Side {
                 return Side::Bound;
             }
             return Side::Loose;
+        }
+        if !is_datagram && (*looked).calls != 0 {
+            // It was not accepted, whoever waits for connections on its port, or has waited before.
+            return Side::Calls;
         }
         match (bits.read_volatile() & bit != 0, is_datagram) {
             (true, true) => Side::Bound,

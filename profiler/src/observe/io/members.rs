@@ -3,14 +3,22 @@
 use crate::kernel::types::Types;
 
 /// Where the programs find the operation, the file and the result of a request of io_uring. Zeroes if the kernel has no io_uring.
-pub(super) fn ring(types: &Types) -> [(&'static str, Vec<u8>); 6] {
+pub(super) fn ring(types: &Types) -> [(&'static str, Vec<u8>); 8] {
     let offset =
         |structure: &str, path: &[&str]| types.offset(structure, path).unwrap_or(0).to_ne_bytes().to_vec();
+    // What a request has of its own has a type of its own, which no member names.
+    let own = |structure: &str, member: &str| {
+        let begin = types.offset("io_kiocb", &["cmd"]);
+        let place = begin.and_then(|begin| Some(begin + types.offset(structure, &[member])?));
+        place.unwrap_or(0).to_ne_bytes().to_vec()
+    };
     let has_entry = u32::from(types.has_argument("io_uring_complete", "cqe"));
     [
         ("REQUEST_OPCODE", offset("io_kiocb", &["opcode"])),
         ("REQUEST_RING", offset("io_kiocb", &["ctx"])),
         ("RING_REQUEST_FLAGS", offset("io_kiocb", &["flags"])),
+        ("RING_SYNC_FLAGS", own("io_sync", "flags")),
+        ("RING_MESSAGE_FLAGS", own("io_sr_msg", "msg_flags")),
         ("REQUEST_FILE", offset("io_kiocb", &["file"])),
         ("ENTRY_RESULT", offset("io_uring_cqe", &["res"])),
         ("HAS_ENTRY", has_entry.to_ne_bytes().to_vec()),

@@ -1,6 +1,9 @@
 //! Operations on files, and the calls that are counted as such.
 
-use profiler_common::{file::calls::FileUse, io::CallUse};
+use profiler_common::{
+    file::calls::FileUse,
+    io::{CallUse, RING_SYNC},
+};
 use sysno::x86_64::Sysno;
 
 use crate::{io_tools::wait, kernel::calls::native, observe::files::calls::use_of as files_of};
@@ -182,7 +185,11 @@ pub(super) fn ring_use_of(operation: u32) -> CallUse {
     };
     let files = if has_path { FileUse::NONE } else { FileUse::NONE.with_descriptor(1) };
     let used = CallUse::new(files, of.number());
-    if of.moves_bytes() { used.in_bytes() } else { used }
+    match of {
+        Fsync => used.flagged(RING_SYNC, Fdatasync.number()),
+        _ if of.moves_bytes() => used.in_bytes(),
+        _ => used,
+    }
 }
 
 #[cfg(test)]
@@ -212,6 +219,8 @@ mod tests {
             assert_eq!(ring_use_of(number).operation(), operation.number(), "{name}");
         }
         assert_eq!(ring_use_of(0), CallUse::NONE);
+        let sync = ring_use_of(3);
+        assert_eq!((sync.flags_in(), sync.as_flagged().operation()), (RING_SYNC, Fdatasync.number()));
     }
 
     #[test]

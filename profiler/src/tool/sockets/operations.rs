@@ -1,6 +1,10 @@
 //! Operations on sockets, and the calls that are counted as such.
 
-use profiler_common::{file::calls::FileUse, io::CallUse, sockets as wire};
+use profiler_common::{
+    file::calls::FileUse,
+    io::{CallUse, RING_MESSAGE},
+    sockets as wire,
+};
 use sysno::x86_64::Sysno;
 
 use crate::{io_tools::wait, kernel::calls::native, observe::files::calls::use_of as files_of};
@@ -91,8 +95,8 @@ pub(super) fn use_of(call: u64) -> CallUse {
         _ => used,
     };
     let used = match native {
-        Sysno::recvfrom | Sysno::recvmmsg => used.peeking(4, Peek.number()),
-        Sysno::recvmsg => used.peeking(3, Peek.number()),
+        Sysno::recvfrom | Sysno::recvmmsg => used.flagged(4, Peek.number()),
+        Sysno::recvmsg => used.flagged(3, Peek.number()),
         Sysno::connect => used.known_after(),
         _ => used,
     };
@@ -111,7 +115,12 @@ pub(super) fn ring_use_of(operation: u32) -> CallUse {
         _ => return CallUse::NONE,
     };
     let used = CallUse::new(FileUse::NONE.with_descriptor(1), of.number());
-    let used = if matches!(of, Send | Receive) { used.in_bytes() } else { used };
+    let used = match (of, operation) {
+        (Receive, 10 | 27) => used.in_bytes().flagged(RING_MESSAGE, Peek.number()),
+        (Send | Receive, _) => used.in_bytes(),
+        (Connect, _) => used.known_after(),
+        _ => used,
+    };
     if of.is_patient() { used.patient() } else { used }
 }
 
@@ -170,6 +179,9 @@ mod tests {
             assert_eq!(ring_use_of(number).operation(), operation.number(), "{name}");
         }
         assert_eq!(ring_use_of(0), CallUse::NONE);
+        let may_peek = |number: u32| ring_use_of(number).flags_in() == RING_MESSAGE;
+        let names: Vec<_> = (0..64).filter(|number| may_peek(*number)).map(uring::operation).collect();
+        assert_eq!(names, ["RECVMSG", "RECV"]);
     }
 
     #[test]
@@ -188,10 +200,10 @@ mod tests {
         assert!(of(Sysno::accept4).files().opens() && of(Sysno::accept4).files().descriptor() == 1);
         assert!(of(Sysno::connect).is_known_after());
         assert_eq!(
-            (of(Sysno::recvfrom).peeks(), of(Sysno::recvmsg).peeks(), of(Sysno::read).peeks()),
+            (of(Sysno::recvfrom).flags_in(), of(Sysno::recvmsg).flags_in(), of(Sysno::read).flags_in()),
             (4, 3, 0)
         );
-        assert_eq!(of(Sysno::recvfrom).as_peek().operation(), Peek.number());
+        assert_eq!(of(Sysno::recvfrom).as_flagged().operation(), Peek.number());
         // What is sent from a file into a socket, and from a socket into a pipe.
         assert_eq!(
             (of(Sysno::sendfile).operation(), of(Sysno::splice).operation()),
