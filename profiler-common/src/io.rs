@@ -159,6 +159,16 @@ wire! {
         pub end_ns: u64,
         /// Its result.
         pub result: u64,
+        /// When a call was begun that a signal has interrupted, and that may go on, in nanoseconds; 0: there is none.
+        pub held_ns: u64,
+        /// That call.
+        pub held_call: u64,
+        /// The code with which it has returned, or what has become of it: a number of the kernel side.
+        pub held_as: u64,
+        /// Where the program is when it returns.
+        pub held_ip: u64,
+        /// Its stack pointer then.
+        pub held_sp: u64,
         /// Since when it does not run, during the present call, in nanoseconds; 0: it runs.
         pub off_ns: u64,
         /// The number of that call among all of the thread.

@@ -292,3 +292,16 @@ fn answers_take_as_long_as_the_program_waits() {
     assert!(range.contains(&of["total_ns"]), "{of:?} {books}");
     assert!(of["max_ns"] <= number(&books, "longest_ns"), "{of:?} {books}");
 }
+
+/// One that the kernel begins again counts once, from its first beginning; one that ends fails. A handler may make calls of its own meanwhile.
+#[test]
+fn receives_that_signals_interrupt_count_once() {
+    let Some(_live) = support::live() else { return };
+    let (books, report) = run("interrupted.c");
+    assert_same(&books, &report);
+    let found = table(&report, "operations", "operation", &["errors", "total_ns"], |_| true);
+    let of = &found["receive"];
+    assert_eq!(of["errors"], number(&books, "interrupted"));
+    let range = number(&books, "least_ns")..=number(&books, "most_ns");
+    assert!(range.contains(&of["total_ns"]), "{of:?} {books}");
+}

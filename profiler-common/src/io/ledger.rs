@@ -18,8 +18,14 @@ pub trait IoCounter: Ledger + PartialEq + 'static {
     const COUNTED: Self;
     /// It is not to be counted.
     const NOT_COUNTED: Self;
-    /// A signal has interrupted it, and the kernel begins it anew.
+    /// A signal has interrupted it: the kernel begins it anew, or it ends when the signal is delivered.
     const RESTARTED: Self;
+    /// Hits: it ends so.
+    const SIGNALLED: Self;
+    /// It was counted then.
+    const INTERRUPTED: Self;
+    /// There was no memory for its cell then.
+    const INTERRUPTED_LOST: Self;
     /// It had begun before the observation did.
     const BEFORE: Self;
     /// There was no memory for its cell.
@@ -78,6 +84,8 @@ macro_rules! io_counters {
                 Exit = "sys_exit",
                 /// Operation of io_uring.
                 Ring = "io_uring",
+                /// A call that a signal has interrupted ends.
+                Signal = "signal_deliver",
                 $($probes)*
             }
 
@@ -96,12 +104,19 @@ macro_rules! io_counters {
             Counted = "counted" in Exit as Recorded,
             /// The call is not counted: it uses no file, or one of another kind, or it began before the observation.
             NotCounted = $other in Exit as Filtered,
-            /// A signal has interrupted the call, and the kernel begins it anew.
+            /// A signal has interrupted the call: the kernel begins it anew, or it ends when the signal is delivered.
             Restarted = "restarted" in Exit as Filtered,
             /// The call had begun before the observation did.
             Before = "under_way_at_start" in Exit as Filtered,
             /// There was no memory for the sums of the file.
             LostCell = "lost_cell" in Exit as Lost,
+
+            /// Calls that a signal has interrupted, and that are not begun anew.
+            Signalled = "hits" in Signal as Hits,
+            /// The call was counted, as one that failed with `EINTR`.
+            Interrupted = "counted" in Signal as Recorded,
+            /// There was no memory for the sums of the file.
+            InterruptedLost = "lost_cell" in Signal as Lost,
 
             /// Operations that were submitted to rings of io_uring, of kinds that are counted.
             RingSubmitted = "hits" in Ring as Hits,
@@ -151,6 +166,9 @@ macro_rules! io_counters {
             const NOT_COUNTED: Counter = Counter::NotCounted;
             const BEFORE: Counter = Counter::Before;
             const RESTARTED: Counter = Counter::Restarted;
+            const SIGNALLED: Counter = Counter::Signalled;
+            const INTERRUPTED: Counter = Counter::Interrupted;
+            const INTERRUPTED_LOST: Counter = Counter::InterruptedLost;
             const LOST_CELL: Counter = Counter::LostCell;
             const RING_SUBMITTED: Counter = Counter::RingSubmitted;
             const RING_COUNTED: Counter = Counter::RingCounted;

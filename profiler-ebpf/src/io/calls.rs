@@ -14,7 +14,7 @@ use profiler_common::{
 
 use super::{
     AT_FDCWD, DIRECTORIES, FILES_USERS, IO_KINDS, IoTool, TASK_FETCHED, cells, confirm, mapped, named,
-    sample, thread, use_of,
+    restarted, sample, thread, use_of,
 };
 use crate::{
     FIRST_ERROR,
@@ -24,10 +24,6 @@ use crate::{
     task::{Task, comm, task},
     threads,
 };
-
-/// Results from `-ERESTARTSYS` to `-ERESTART_RESTARTBLOCK` (include/linux/errno.h), which no program sees: a signal has interrupted the
-/// call. Either the kernel begins it again, or it has not moved anything and the program gets `EINTR`.
-const RESTARTS: core::ops::RangeInclusive<u64> = -516i64 as u64..=-512i64 as u64;
 
 /// Runs at the entry of each call of each process.
 #[inline(always)]
@@ -56,6 +52,8 @@ fn candidate_began<T: IoTool>(ctx: *mut c_void) -> u64 {
         // Otherwise its return was not seen.
         (*thread).used_as = 0;
         (*thread).calls += 1;
+        let is_held = (&raw const (*thread).held_ns).read_volatile() != 0;
+        let first_ns = if is_held { restarted::first_begun(thread, call, registers) } else { 0 };
         let mut used = use_of(call);
         if used == CallUse::NONE {
             ledger.count(T::Counter::OTHER);
@@ -78,7 +76,7 @@ fn candidate_began<T: IoTool>(ctx: *mut c_void) -> u64 {
             ledger.count(T::Counter::OTHER);
             return if used.is_followed() { used.bits() } else { 0 };
         }
-        (*thread).start_ns = bpf_ktime_get_ns();
+        (*thread).start_ns = if first_ns == 0 { bpf_ktime_get_ns() } else { first_ns };
         if look::<T>(task, thread, registers, used) {
             (*thread).used_as = used.only_replacing().bits();
             ledger.count(T::Counter::OTHER);
@@ -221,7 +219,7 @@ fn candidate_returned<T: IoTool>(ctx: *mut c_void) {
         let used = CallUse::of_bits((*thread).used_as);
         (*thread).used_as = 0;
         (*thread).ended_as = used.bits();
-        let result = ctx.cast::<u64>().add(1).read_volatile();
+        let code = ctx.cast::<u64>().add(1).read_volatile();
         if used.moves() {
             known::moved();
         }
@@ -230,10 +228,10 @@ fn candidate_returned<T: IoTool>(ctx: *mut c_void) {
         }
         if used.operation() == 0 {
             if used.is_followed() {
-                T::followed_returned(used, result);
+                T::followed_returned(used, code);
             }
             if used.waits() {
-                if used.is_over(result) {
+                if used.is_over(code) {
                     turn(thread);
                 }
                 let registers = ctx.cast::<*const pt_regs>().read_volatile();
@@ -243,11 +241,9 @@ fn candidate_returned<T: IoTool>(ctx: *mut c_void) {
             }
             return ledger.count(T::Counter::NOT_COUNTED);
         }
-        if RESTARTS.contains(&result) {
-            return ledger.count(T::Counter::RESTARTED);
-        }
         (*thread).end_ns = bpf_ktime_get_ns();
-        (*thread).result = result;
+        (*thread).result = restarted::as_seen(code);
+        let result = (&raw const (*thread).result).read_volatile();
         let files = used.files();
         if files.path() != 0 || files.opens() || used.is_known_after() {
             named::find::<T>(used);
@@ -268,7 +264,12 @@ fn candidate_returned<T: IoTool>(ctx: *mut c_void) {
         if is_of_other_kind(thread) {
             return ledger.count(T::Counter::NOT_COUNTED);
         }
-        finish::<T>(task, thread, ledger);
+        if restarted::is_restart(code) {
+            restarted::hold(thread, code, ctx.cast::<*const pt_regs>().read_volatile());
+            return ledger.count(T::Counter::RESTARTED);
+        }
+        let is_added = add::<T>(task, thread);
+        ledger.count(if is_added { T::Counter::COUNTED } else { T::Counter::LOST_CELL });
     }
 }
 
@@ -298,9 +299,9 @@ fn returned_first<T: IoTool>(ctx: *mut c_void) {
     }
 }
 
-/// Counts a call that has returned.
+/// Adds a call that has returned to the sums, and sends it if it is to be sent. Returns whether there was room for it.
 #[inline(always)]
-unsafe fn finish<T: IoTool>(task: Task, thread: *mut IoThread, ledger: Ledger<T::Counter>) {
+pub(super) unsafe fn add<T: IoTool>(task: Task, thread: *mut IoThread) -> bool {
     // SAFETY: the caller vouches for the record.
     unsafe {
         (*thread).comm = comm(task);
@@ -315,10 +316,10 @@ unsafe fn finish<T: IoTool>(task: Task, thread: *mut IoThread, ledger: Ledger<T:
         cells::add_all::<T>(thread);
         cells::add_to_second(thread);
         let added = (&raw const (*thread).added).read_volatile();
-        ledger.count(if added & LOST == 0 { T::Counter::COUNTED } else { T::Counter::LOST_CELL });
         if sample::is_wanted(thread) {
             sample::send::<T>();
         }
+        added & LOST == 0
     }
 }
 

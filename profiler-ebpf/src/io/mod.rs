@@ -9,6 +9,7 @@ pub mod cells;
 mod confirm;
 mod mapped;
 pub mod named;
+pub mod restarted;
 pub mod sample;
 pub mod thread;
 pub mod uring;
@@ -32,9 +33,9 @@ const AT_FDCWD: u32 = -100i32 as u32;
 pub const ANEW: u32 = 1 << 31;
 /// The call that has just returned has opened the file.
 pub const OPENED: u32 = 1 << 30;
-/// Whether stacks are taken.
 /// An operation without a call has just connected it.
 pub const CALLED: u32 = 1 << 29;
+/// Whether stacks are taken.
 #[unsafe(no_mangle)]
 static IO_STACKS: Global<u32> = Global::new(0);
 /// `task_struct.ioac.read_bytes`, in bytes; 0: the kernel does not have it.

@@ -180,6 +180,7 @@ fn new<T: IoTool>(task: Task) -> *mut IoThread {
         (*thread).used = 1;
         (*thread).used_as = 0;
         (*thread).off_ns = 0;
+        (*thread).held_ns = 0;
         (*thread).turned_ns = 0;
         (*thread).waited_in = 0;
         (*thread).waited_for = 0;

@@ -5,7 +5,7 @@ use core::ffi::c_void;
 use profiler_common::{disk::Counter, io::CallUse};
 use profiler_ebpf::{
     file::mapped,
-    io::{IoTool, calls, named, thread, uring},
+    io::{IoTool, calls, named, restarted, thread, uring},
 };
 
 use crate::aio;
@@ -108,6 +108,14 @@ pub(crate) fn disk_enter(ctx: *mut c_void) -> i32 {
 #[unsafe(link_section = "tp_btf/sys_exit")]
 pub(crate) fn disk_exit(ctx: *mut c_void) -> i32 {
     calls::returned::<Disk>(ctx);
+    0
+}
+
+/// A signal is delivered.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "tp_btf/signal_deliver")]
+pub(crate) fn disk_signal(ctx: *mut c_void) -> i32 {
+    restarted::signalled::<Disk>(ctx);
     0
 }
 

@@ -27,6 +27,7 @@ const MESSAGE_BYTES_I386: u64 = 32;
 const HEAD_BYTES_I386: u64 = 28;
 const EINPROGRESS: u64 = -115i64 as u64;
 
+const EINTR: u64 = -4i64 as u64;
 /// An operation has ended.
 ///
 /// # Safety
@@ -119,7 +120,7 @@ unsafe extern "C" fn add(turn: u32, of: *mut c_void) -> i64 {
         match operation {
             SEND | RECEIVE if !has_failed => moved(thread, socket, operation == SEND),
             ACCEPT if !has_failed => atomic::set_bits(&raw mut (*socket).flags, ACCEPTED),
-            CONNECT if !has_failed || (*thread).result == EINPROGRESS => {
+            CONNECT if !has_failed || matches!((*thread).result, EINPROGRESS | EINTR) => {
                 atomic::set_bits(&raw mut (*socket).flags, CONNECTED);
             }
             CLOSE if !has_failed => {

@@ -9,7 +9,7 @@ use profiler_common::{
 use profiler_ebpf::{
     call::argument,
     file::{self, service},
-    io::{ANEW, IoTool, OPENED, calls, thread, uring},
+    io::{IoTool, calls, restarted, thread, uring},
 };
 
 use crate::{answers, moved};
@@ -72,6 +72,14 @@ pub(crate) fn sockets_enter(ctx: *mut c_void) -> i32 {
 #[unsafe(link_section = "tp_btf/sys_exit")]
 pub(crate) fn sockets_exit(ctx: *mut c_void) -> i32 {
     calls::returned::<Sockets>(ctx);
+    0
+}
+
+/// A signal is delivered.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "tp_btf/signal_deliver")]
+pub(crate) fn sockets_signal(ctx: *mut c_void) -> i32 {
+    restarted::signalled::<Sockets>(ctx);
     0
 }
 

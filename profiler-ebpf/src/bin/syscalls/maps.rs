@@ -15,17 +15,14 @@ use profiler_common::{
 use profiler_ebpf::file::watched::Watched;
 use profiler_ebpf::stack::number::{Remarks, TaskWalker};
 
-pub(crate) use profiler_ebpf::ledger::{count, count_more};
+pub(crate) use profiler_ebpf::{
+    io::restarted::{ACTION_FLAGS, ACTION_HANDLER},
+    ledger::{count, count_more},
+};
 
 const BPF_F_NO_PREALLOC: u32 = 1;
 const BPF_F_MMAPABLE: u32 = 1 << 10;
 
-/// `k_sigaction.sa.sa_handler`, in bytes, like the next ones: from the types of the running kernel.
-#[unsafe(no_mangle)]
-pub(crate) static ACTION_HANDLER: Global<u64> = Global::new(0);
-/// `k_sigaction.sa.sa_flags`
-#[unsafe(no_mangle)]
-pub(crate) static ACTION_FLAGS: Global<u64> = Global::new(0);
 /// Number of slots for threads minus one: the bits of a thread id that choose its slot.
 #[unsafe(no_mangle)]
 pub(crate) static SLOT_MASK: Global<u32> = Global::new(0);

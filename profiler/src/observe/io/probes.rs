@@ -38,12 +38,14 @@ use crate::{
 /// The map of the settings: a section of the object.
 const SETTINGS: &str = ".bss.io_settings";
 /// Members that the programs read.
-const PLACES: [Member; 5] = [
+const PLACES: [Member; 7] = [
     ("TASK_PID", "task_struct", &["pid"]),
     ("TASK_TGID", "task_struct", &["tgid"]),
     ("TASK_COMM", "task_struct", &["comm"]),
     ("TASK_STATUS", "task_struct", &["thread_info", "status"]),
     ("FILES_USERS", "files_struct", &["count"]),
+    ("ACTION_HANDLER", "k_sigaction", &["sa", "sa_handler"]),
+    ("ACTION_FLAGS", "k_sigaction", &["sa", "sa_flags"]),
 ];
 /// Bytes that a thread has fetched from devices, of `task_struct`. Only kernels with CONFIG_TASK_IO_ACCOUNTING have it.
 const FETCHED: &[&str] = &["ioac", "read_bytes"];

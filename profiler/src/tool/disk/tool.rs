@@ -80,6 +80,7 @@ pub(super) static SHAPE: Shape = Shape {
     programs: &[
         ("disk_thread_exit", "sched_process_exit"),
         ("disk_exec", "sched_process_exec"),
+        ("disk_signal", "signal_deliver"),
         ("disk_switch", "sched_switch"),
         ("disk_exit", "sys_exit"),
         ("disk_enter", "sys_enter"),

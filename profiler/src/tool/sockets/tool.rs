@@ -48,6 +48,7 @@ pub(super) static SHAPE: Shape = Shape {
     programs: &[
         ("sockets_thread_exit", "sched_process_exit"),
         ("sockets_exec", "sched_process_exec"),
+        ("sockets_signal", "signal_deliver"),
         ("sockets_exit", "sys_exit"),
         ("sockets_enter", "sys_enter"),
     ],
