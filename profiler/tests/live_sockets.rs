@@ -4,6 +4,7 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::process::Command;
 
 use profiler_common::sockets::AWAITED_SENDS;
@@ -164,18 +165,33 @@ fn connects_that_nobody_answers_are_found() {
 fn a_log_does_not_hide_round_trips() {
     let Some(_live) = support::live() else { return };
     let (books, report) = run("asks.c");
-    let first = &account::list(&report, "findings")[0];
+    // Without those before, in which the log might have answered yet.
+    let turns = number(&books, "turns") - AWAITED_SENDS;
+    assert_round_trips(&books, &report, turns - 2..=turns + 1);
+}
+
+/// Nor does what it sends while another thread receives the answers.
+#[test]
+fn answers_that_another_thread_receives_do_not_hide_round_trips() {
+    let Some(_live) = support::live() else { return };
+    let (books, report) = books::of_run("sockets", "asks.c", &["--reader"]);
+    let turns = number(&books, "turns");
+    assert_round_trips(&books, &report, turns - 2..=turns);
+}
+
+/// The first finding are the round trips of `asks.c`, in so many turns.
+#[track_caller]
+fn assert_round_trips(books: &Value, report: &Value, turns: RangeInclusive<u64>) {
+    let first = &account::list(report, "findings")[0];
     assert_eq!(first["rule"], "sockets.round_trips", "{first:#}");
     let of = |name: &str| {
         let evidence = account::list(first, "evidence");
         let found = evidence.iter().find(|of| of["name"] == name);
         found.unwrap_or_else(|| panic!("no {name}: {first:#}"))["value"]["exact"].as_u64().unwrap()
     };
-    // Those before, in which the log might have answered yet.
-    let turns = number(&books, "turns") - AWAITED_SENDS;
-    assert!((turns - 2..=turns + 1).contains(&of("turns")), "{first:#}");
-    assert_eq!(of("most_answers"), number(&books, "asks"));
-    assert_eq!(of("answers"), of("turns") * number(&books, "asks"));
+    assert!(turns.contains(&of("turns")), "{first:#}");
+    assert_eq!(of("most_answers"), number(books, "asks"));
+    assert_eq!(of("answers"), of("turns") * number(books, "asks"));
 }
 
 /// Both sides of a connection know that it was reset.
@@ -222,6 +238,9 @@ fn rare_uses_of_sockets_are_counted_correctly() {
     assert_eq!(word(several["peer"]), "it was connected to several addresses in turn");
     let is_of = |row: &Row<'_>| word(row["peer"]).starts_with("127.0.0.") && word(row["peer"]) != "127.0.0.1";
     assert!(!rows(&report, "peers").iter().any(is_of));
+    // It calls, although the program has waited for connections on its port before.
+    expected(&format!("tcp to 127.0.0.1:{}", books["called_port"]), [0, 0, 1, 0, 1, 0]);
+    expected(&format!("tcp :{}", books["served_port"]), [0; 6]);
     // It was closed without a peer.
     expected("tcp, not connected", [0; 6]);
     assert!(found.is_empty(), "{found:#?}");
@@ -238,9 +257,6 @@ fn a_command_does_not_have_the_socket_by_which_it_is_started() {
 
 /// Two processes in network namespaces of their own, neither of which is that of profiler.
 #[test]
-    // It calls, although the program has waited for connections on its port before.
-    expected(&format!("tcp to 127.0.0.1:{}", books["called_port"]), [0, 0, 1, 0, 1, 0]);
-    expected(&format!("tcp :{}", books["served_port"]), [0; 6]);
 fn processes_in_other_network_namespaces_have_services_of_their_own() {
     let Some(_live) = support::live() else { return };
     let program = Build::c("asks.c").build();

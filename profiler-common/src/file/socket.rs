@@ -71,6 +71,8 @@ wire! {
         pub last_received_ns: u64,
         /// Sends since the last receive.
         pub sends_in_row: u64,
+        /// The thread that waits for an answer to what it has sent; 0: none does.
+        pub awaited_by: u64,
         /// How often something was received after something was sent, and the time between, in nanoseconds.
         pub turns: u64,
         /// The time between, in nanoseconds.

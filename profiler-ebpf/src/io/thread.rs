@@ -57,9 +57,9 @@ fn slot(tid: u32) -> *mut u64 {
     unsafe { (&raw mut IO_SLOTS).cast::<u64>().add(opaque(tid.into()) as usize & (SLOTS - 1)) }
 }
 
-/// The record of a thread that has a slot.
+/// The record of a thread that has a slot, as all have but for those that share theirs.
 #[inline(always)]
-fn in_slot(tid: u32) -> Option<*mut IoThread> {
+pub fn in_slot(tid: u32) -> Option<*mut IoThread> {
     // SAFETY: a map value.
     let found = unsafe { slot(tid).read_volatile() };
     if found as u32 == tid { IO_THREADS.get_ptr_mut((found >> 32) as u32) } else { None }

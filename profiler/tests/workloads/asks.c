@@ -1,8 +1,9 @@
-/* asks: a thread with a loop that asks a server for one thing after another, and in each turn sends a line to a log, which never answers.
- * At "go" it goes through some turns, prints its books, says DONE, and waits for another line. */
+/* asks [--reader]: a thread with a loop that asks a server for one thing after another, and in each turn sends a line to a log, which never
+ * answers; with --reader it answers each line, and another thread receives that. At "go" it goes through some turns, prints its books, says DONE, and waits for another line. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <sys/socket.h>
 
 #include "workload.h"
@@ -44,12 +45,28 @@ static void *answer(void *connection)
     return NULL;
 }
 
-int main(void)
+static sem_t is_logged;
+
+static void *read_answers(void *connection)
 {
+    char line[8];
+    while (recv(*(int *)connection, line, sizeof line, 0) > 0)
+        sem_post(&is_logged);
+    return NULL;
+}
+
+int main(int argc, char **argv)
+{
+    int has_reader = flag(argc, argv, "--reader");
     int asks, answers, logs, log_end;
     int port = connect_to_server(&asks, &answers), log_port = connect_to_server(&logs, &log_end);
-    pthread_t server;
+    pthread_t server, log, reader;
     check(pthread_create(&server, NULL, answer, &answers) == 0, "pthread_create");
+    if (has_reader) {
+        check(sem_init(&is_logged, 0, 0) == 0, "sem_init");
+        check(pthread_create(&log, NULL, answer, &log_end) == 0, "pthread_create");
+        check(pthread_create(&reader, NULL, read_answers, &logs) == 0, "pthread_create");
+    }
     say_ready();
     if (!wait_for("go"))
         return 0;
@@ -65,6 +82,8 @@ int main(void)
             longest_ns = took_ns > longest_ns ? took_ns : longest_ns;
         }
         check(send(logs, "line\n", 5, 0) == 5, "send");
+        if (has_reader)
+            sem_wait(&is_logged);
         nanosleep(&pause_of_turns, NULL);
     }
     say("{\"turns\":%d,\"asks\":%d,\"port\":%d,\"log_port\":%d,\"server_ns\":%llu,\"waited_ns\":%llu,\"longest_ns\":%llu}", TURNS,

@@ -12,19 +12,13 @@ use profiler_ebpf::{
     atomic,
     call::argument,
     file::{self, service},
-    io::thread::own,
+    io::thread::{in_slot, own},
 };
 
 /// The first argument of a receive is its descriptor.
 const DESCRIPTOR: u64 = 1;
-
-/// Whether an answer to what was sent on a socket is waited for, by the thread that has sent it.
-#[inline(always)]
-unsafe fn is_awaited(socket: *const Socket) -> bool {
-    // SAFETY: the caller vouches for the socket.
-    let sends = unsafe { (&raw const (*socket).sends_in_row).read_volatile() };
-    sends > 0 && sends < AWAITED_SENDS
-}
+/// One fewer, for a number that several threads change.
+const NO_MORE: u64 = 1u64.wrapping_neg();
 
 /// Bytes were sent.
 ///
@@ -41,24 +35,60 @@ pub(crate) unsafe fn sent(thread: *mut IoThread, socket: *mut Socket) {
             (*thread).also = ANSWER.into();
             (*thread).also_ns = now_ns.saturating_sub(received_ns);
         }
-        let was_awaited = is_awaited(socket);
         (*socket).last_received_ns = 0;
         (*socket).last_sent_ns = now_ns;
         atomic::add(&raw mut (*socket).sends_in_row, 1);
         if side != Side::Calls as u64 {
             return;
         }
-        match (was_awaited, is_awaited(socket)) {
-            (false, true) => {
-                let pending = own(thread, PENDING);
-                *pending += 1;
-                if *pending > 1 {
-                    *own(thread, OVERLAPPED) = 1;
-                }
-            }
-            (true, false) => no_longer_pending(thread),
-            _ => {}
+        let sends = (&raw const (*socket).sends_in_row).read_volatile();
+        if sends >= AWAITED_SENDS {
+            no_longer_awaited(socket);
+        } else if (&raw const (*socket).awaited_by).read_volatile() == 0 && received_ns < (*thread).start_ns {
+            // Otherwise another thread may have received the answer before the send has returned.
+            awaits(thread, socket);
         }
+    }
+}
+
+/// The thread that has sent something waits for the answer from now on. Whoever receives it finds the record of the thread by its id: without
+/// that, or if the operation is one of io_uring, which belongs to no thread, nobody waits.
+#[inline(always)]
+unsafe fn awaits(thread: *mut IoThread, socket: *mut Socket) {
+    // SAFETY: the caller vouches for both.
+    unsafe {
+        let tid = (*thread).tid;
+        if (*thread).used == 0 || in_slot(tid).is_none() {
+            return;
+        }
+        let pending = own(thread, PENDING);
+        // Before the socket says so: another thread may receive the answer at once.
+        atomic::add(pending, 1);
+        if !atomic::replace(&raw mut (*socket).awaited_by, 0, tid.into()) {
+            atomic::add(pending, NO_MORE);
+        } else if pending.read_volatile() > 1 {
+            *own(thread, OVERLAPPED) = 1;
+        }
+    }
+}
+
+/// Nobody waits for an answer any more. Returns who did; 0: nobody.
+#[inline(never)]
+unsafe fn no_longer_awaited(socket: *mut Socket) -> u64 {
+    // SAFETY: the caller vouches for the socket, which is a map value; records are, too.
+    unsafe {
+        let tid = (&raw const (*socket).awaited_by).read_volatile();
+        if tid == 0 || !atomic::replace(&raw mut (*socket).awaited_by, tid, 0) {
+            return 0;
+        }
+        if let Some(thread) = in_slot(tid as u32) {
+            let pending = own(thread, PENDING);
+            // The thread may have become another program since.
+            if pending.read_volatile() != 0 {
+                atomic::add(pending, NO_MORE);
+            }
+        }
+        tid
     }
 }
 
@@ -79,10 +109,8 @@ pub(crate) unsafe fn received(thread: *mut IoThread, socket: *mut Socket) {
                 after_several(thread, socket, took_ns);
             }
             if (*socket).side == Side::Calls as u64 {
-                answered(thread, socket, took_ns);
-                if is_awaited(socket) {
-                    no_longer_pending(thread);
-                }
+                let waited = no_longer_awaited(socket);
+                answered(thread, socket, took_ns, waited == u64::from((*thread).tid));
             }
         }
         (*socket).sends_in_row = 0;
@@ -93,36 +121,22 @@ pub(crate) unsafe fn received(thread: *mut IoThread, socket: *mut Socket) {
 /// A socket was closed: the answer that is missing will not come.
 ///
 /// # Safety
-/// `thread` is the record of the current thread, `socket` a map value.
+/// `socket` is a map value.
 #[inline(always)]
-pub(crate) unsafe fn closed(thread: *mut IoThread, socket: *mut Socket) {
-    // SAFETY: the caller vouches for both.
+pub(crate) unsafe fn closed(socket: *mut Socket) {
+    // SAFETY: the caller vouches for it.
     unsafe {
         if (*socket).last_sent_ns != 0 && (*socket).side == Side::Calls as u64 {
-            if is_awaited(socket) {
-                no_longer_pending(thread);
-            }
+            no_longer_awaited(socket);
             (*socket).last_sent_ns = 0;
             (*socket).sends_in_row = 0;
         }
     }
 }
 
-/// The thread waits for one answer fewer. Another thread may have sent what it waits for.
+/// An answer has arrived. `is_own`: the same thread has sent what it answers, and has waited for it.
 #[inline(always)]
-unsafe fn no_longer_pending(thread: *mut IoThread) {
-    // SAFETY: the caller vouches for the record.
-    unsafe {
-        let pending = own(thread, PENDING);
-        if *pending > 0 {
-            *pending -= 1;
-        }
-    }
-}
-
-/// An answer has arrived.
-#[inline(always)]
-unsafe fn answered(thread: *mut IoThread, socket: *mut Socket, took_ns: u64) {
+unsafe fn answered(thread: *mut IoThread, socket: *mut Socket, took_ns: u64, is_own: bool) {
     // SAFETY: the caller vouches for both.
     unsafe {
         (*thread).also = TURN_AROUND.into();
@@ -132,8 +146,10 @@ unsafe fn answered(thread: *mut IoThread, socket: *mut Socket, took_ns: u64) {
         if took_ns > (*socket).longest_turn_ns {
             (*socket).longest_turn_ns = took_ns;
         }
-        *own(thread, ANSWERS) += 1;
-        *own(thread, ANSWERS_NS) += took_ns;
+        if is_own {
+            *own(thread, ANSWERS) += 1;
+            *own(thread, ANSWERS_NS) += took_ns;
+        }
     }
 }
 

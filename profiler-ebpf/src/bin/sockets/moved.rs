@@ -25,9 +25,10 @@ const MESSAGE_BYTES: u64 = 64;
 const HEAD_BYTES: u64 = 56;
 const MESSAGE_BYTES_I386: u64 = 32;
 const HEAD_BYTES_I386: u64 = 28;
+// Results of a connect that goes on (include/uapi/asm-generic/errno.h): without waiting, or after a signal.
 const EINPROGRESS: u64 = -115i64 as u64;
-
 const EINTR: u64 = -4i64 as u64;
+
 /// An operation has ended.
 ///
 /// # Safety
@@ -125,7 +126,7 @@ unsafe extern "C" fn add(turn: u32, of: *mut c_void) -> i64 {
             }
             CLOSE if !has_failed => {
                 (*socket).closed_ns = (*thread).end_ns;
-                answers::closed(thread, socket);
+                answers::closed(socket);
                 return 0;
             }
             _ => {}
