@@ -73,6 +73,8 @@ wire! {
         pub sends_in_row: u64,
         /// The thread that waits for an answer to what it has sent; 0: none does.
         pub awaited_by: u64,
+        /// Whether a part of what was sent since the last receive was held back until the peer would acknowledge the part before.
+        pub was_held: u64,
         /// How often something was received after something was sent, and the time between, in nanoseconds.
         pub turns: u64,
         /// The time between, in nanoseconds.
@@ -81,7 +83,7 @@ wire! {
         pub longest_turn_ns: u64,
         /// How often something was received after at least two sends in a row,
         pub after_several: u64,
-        /// of these, [`DELAYED_NS`] to [`DELAYED_END_NS`] after the last send, on a socket of TCP that holds small sends back,
+        /// of these, [`DELAYED_NS`] to [`DELAYED_END_NS`] after the last send, of which a part was held back,
         pub delayed: u64,
         /// and beside that: from half of its beginning to twice its end.
         pub beside_delayed: u64,

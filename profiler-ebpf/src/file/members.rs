@@ -107,6 +107,10 @@ members! {
     SOCK_PROTOCOL,
     /// `tcp_sock.nonagle`; 0: not known.
     TCP_NAGLE,
+    /// `tcp_sock.write_seq`
+    TCP_WRITTEN_TO,
+    /// `tcp_sock.snd_nxt`
+    TCP_SENT_TO,
     /// `inet_sock.inet_sport`; 0: the kernel does not tell.
     SOCK_SOURCE_PORT,
     /// `unix_sock.addr`

@@ -113,7 +113,7 @@ fn sock(path: u64) -> u64 {
     read(socket + of::SOCKET_SOCK.load())
 }
 
-/// Whether the socket with this `struct path` is one of TCP that holds small sends back until earlier ones are acknowledged.
+/// Whether the socket with this `struct path` is one of TCP that holds a part of what was sent back, until the part before is acknowledged.
 #[inline(always)]
 pub fn holds_back(path: u64) -> bool {
     /// `TCP_NAGLE_OFF`, which `TCP_NODELAY` sets, and `TCP_NAGLE_CORK` (include/net/tcp.h).
@@ -126,7 +126,9 @@ pub fn holds_back(path: u64) -> bool {
     let family: u16 = read(sock + of::SOCK_FAMILY.load());
     let protocol: u16 = read(sock + of::SOCK_PROTOCOL.load());
     let is_tcp = (family == AF_INET || family == AF_INET6) && protocol == IPPROTO_TCP;
-    is_tcp && read::<u8>(sock + of::TCP_NAGLE.load()) & DOES_NOT == 0
+    is_tcp
+        && read::<u8>(sock + of::TCP_NAGLE.load()) & DOES_NOT == 0
+        && read::<u32>(sock + of::TCP_WRITTEN_TO.load()) != read::<u32>(sock + of::TCP_SENT_TO.load())
 }
 
 /// The socket with this number of its inode.

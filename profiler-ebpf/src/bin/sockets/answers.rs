@@ -15,7 +15,7 @@ use profiler_ebpf::{
     io::thread::{in_slot, own},
 };
 
-/// The first argument of a receive is its descriptor.
+/// The first argument of a send is its descriptor.
 const DESCRIPTOR: u64 = 1;
 /// One fewer, for a number that several threads change.
 const NO_MORE: u64 = 1u64.wrapping_neg();
@@ -38,10 +38,15 @@ pub(crate) unsafe fn sent(thread: *mut IoThread, socket: *mut Socket) {
         (*socket).last_received_ns = 0;
         (*socket).last_sent_ns = now_ns;
         atomic::add(&raw mut (*socket).sends_in_row, 1);
+        let sends = (&raw const (*socket).sends_in_row).read_volatile();
+        // The record of an operation of io_uring belongs to no thread: its socket is not known.
+        if sends == 2 && (*thread).used != 0 {
+            let path = file::of_descriptor(argument((*thread).call, DESCRIPTOR) as u32);
+            (*socket).was_held = service::holds_back(path).into();
+        }
         if side != Side::Calls as u64 {
             return;
         }
-        let sends = (&raw const (*socket).sends_in_row).read_volatile();
         if sends >= AWAITED_SENDS {
             no_longer_awaited(socket);
         } else if (&raw const (*socket).awaited_by).read_volatile() == 0 && received_ns < (*thread).start_ns {
@@ -106,7 +111,7 @@ pub(crate) unsafe fn received(thread: *mut IoThread, socket: *mut Socket) {
         if sent_ns != 0 && atomic::replace(&raw mut (*socket).last_sent_ns, sent_ns, 0) {
             let took_ns = now_ns.saturating_sub(sent_ns);
             if (&raw const (*socket).sends_in_row).read_volatile() > 1 {
-                after_several(thread, socket, took_ns);
+                after_several(socket, took_ns);
             }
             if (*socket).side == Side::Calls as u64 {
                 let waited = no_longer_awaited(socket);
@@ -114,6 +119,7 @@ pub(crate) unsafe fn received(thread: *mut IoThread, socket: *mut Socket) {
             }
         }
         (*socket).sends_in_row = 0;
+        (*socket).was_held = 0;
         (*socket).last_received_ns = now_ns;
     }
 }
@@ -156,16 +162,14 @@ unsafe fn answered(thread: *mut IoThread, socket: *mut Socket, took_ns: u64, is_
 /// Something was received after several sends in a row: if the peer delays the acknowledgement of the first, and the kernel holds the
 /// others back until it has come, this takes as long.
 #[inline(always)]
-unsafe fn after_several(thread: *mut IoThread, socket: *mut Socket, took_ns: u64) {
-    // SAFETY: the caller vouches for both.
+unsafe fn after_several(socket: *mut Socket, took_ns: u64) {
+    // SAFETY: the caller vouches for the socket.
     unsafe {
         atomic::add(&raw mut (*socket).after_several, 1);
-        // The record of an operation of io_uring belongs to no thread: what the socket is set to is not known.
-        if (*thread).used == 0 || !(DELAYED_NS / 2..2 * DELAYED_END_NS).contains(&took_ns) {
+        if !(DELAYED_NS / 2..2 * DELAYED_END_NS).contains(&took_ns) {
             return;
         }
-        let path = file::of_descriptor(argument((*thread).call, DESCRIPTOR) as u32);
-        if (DELAYED_NS..DELAYED_END_NS).contains(&took_ns) && service::holds_back(path) {
+        if (DELAYED_NS..DELAYED_END_NS).contains(&took_ns) && (*socket).was_held != 0 {
             atomic::add(&raw mut (*socket).delayed, 1);
         } else {
             atomic::add(&raw mut (*socket).beside_delayed, 1);

@@ -80,6 +80,9 @@ pub(crate) fn globals(types: &Types) -> io::Result<Vec<(&'static str, [u8; 8])>>
     for optional in [&OF_V6[..], &OF_UNIX, &OF_RINGS] {
         globals.extend(types.globals(optional).unwrap_or_default());
     }
+    for (name, member) in [("TCP_WRITTEN_TO", "write_seq"), ("TCP_SENT_TO", "snd_nxt")] {
+        globals.push((name, types.offset("tcp_sock", &[member]).unwrap_or(0).to_ne_bytes()));
+    }
     globals.push(("TCP_NAGLE", types.offset("tcp_sock", &["nonagle"]).unwrap_or(0).to_ne_bytes()));
     let source_port = types.offset("inet_sock", &["inet_sport"]).unwrap_or(0);
     globals.push(("SOCK_SOURCE_PORT", source_port.to_ne_bytes()));

@@ -177,8 +177,8 @@ fn held_back(facts: &Facts<'_>, what: &What, line: &Line) -> Option<Finding> {
         Phrase::plain("Small sends on "),
         name(what),
         Phrase::Plain(format!(
-            " are held back: {} of {} answers to several sends in a row came {} to {} later. For so long a peer delays \
-             its acknowledgement, and small sends wait for it",
+            " are held back: the kernel kept a part until the peer had acknowledged the part before, and {} of {} answers to several \
+             sends in a row came {} to {} later",
             units::count(delayed as f64),
             units::count(all as f64),
             units::nanos(DELAYED_NS as f64),
