@@ -89,13 +89,13 @@ pub unsafe fn note_moved(record: *mut IoThread) {
 #[inline(always)]
 pub unsafe fn add_all<T: IoTool>(record: *mut IoThread) {
     let mut of = Of { record };
-    // SAFETY: the caller vouches for the record. The callback gets a pointer to it, and the loop ends before this function does.
+    // SAFETY: the caller vouches for the record. The callback gets a pointer to it, and the loop ends before this function does. A loop in
+    // any case: the verifier follows all of it for each place that it is called from.
     unsafe {
-        if (&raw const (*record).files).cast::<u32>().add(1).read_volatile() != OF_OTHER_KIND {
-            bpf_loop(turns::<T>(), add::<T> as *mut c_void, (&raw mut of).cast(), 0);
-        } else {
-            add_first::<T>(&raw mut of);
-        }
+        let second = (&raw const (*record).files).cast::<u32>().add(1).read_volatile();
+        let has_also = T::ENDS_ALSO && (&raw const (*record).also).read_volatile() != 0;
+        let turns = if has_also { ALSO + 1 } else { 1 + u32::from(second != OF_OTHER_KIND) };
+        bpf_loop(turns, add::<T> as *mut c_void, (&raw mut of).cast(), 0);
     }
 }
 
@@ -287,12 +287,12 @@ pub unsafe fn add_to_second(thread: *mut IoThread) {
     // SAFETY: the caller vouches for the record. The callback gets a pointer to it, and the loop ends before this function does.
     unsafe {
         let used = CallUse::of_bits((*thread).ended_as);
-        let [first, second] = (&raw const (*thread).files).read_volatile();
-        if first != OF_OTHER_KIND && second != OF_OTHER_KIND && used.second() != 0 {
-            bpf_loop(2, add_turn_to_second as *mut c_void, (&raw mut of).cast(), 0);
-        } else {
-            add_turn_to_second(u32::from(first == OF_OTHER_KIND && used.second() != 0), (&raw mut of).cast());
-        }
+        bpf_loop(
+            1 + u32::from(used.second() != 0),
+            add_turn_to_second as *mut c_void,
+            (&raw mut of).cast(),
+            0,
+        );
     }
 }
 
@@ -307,7 +307,11 @@ unsafe extern "C" fn add_turn_to_second(turn: u32, of: *mut c_void) -> i64 {
         let thread = (*of.cast::<Of>()).record;
         let second = (*thread).end_ns / NS_PER_S;
         let used = CallUse::of_bits((*thread).ended_as);
-        let operation = if turn & 1 == 0 { used.operation() } else { used.second() };
+        let turn = opaque(turn.into()) as usize & 1;
+        if (&raw const (*thread).files).cast::<u32>().add(turn).read_volatile() == OF_OTHER_KIND {
+            return 0;
+        }
+        let operation = if turn == 0 { used.operation() } else { used.second() };
         let place = (second as usize & (SECONDS - 1)) * SECOND_OPERATIONS
             + (operation as usize & (SECOND_OPERATIONS - 1));
         let Some(sums) = IO_SECONDS.get_ptr_mut(place as u32) else { return 0 };

@@ -42,12 +42,9 @@ pub(crate) unsafe fn ended(record: *mut IoThread) {
         if messages != 0 {
             bpf_loop(messages, add_message as *mut c_void, (&raw mut of).cast(), 0);
         }
-        // Few have two.
-        if (&raw const (*record).files).cast::<u32>().add(1).read_volatile() != OF_OTHER_KIND {
-            bpf_loop(2, add as *mut c_void, (&raw mut of).cast(), 0);
-        } else {
-            add(0, (&raw mut of).cast());
-        }
+        // Few have two. A loop in any case: the verifier follows all of it for each place that it is called from.
+        let second = (&raw const (*record).files).cast::<u32>().add(1).read_volatile();
+        bpf_loop(1 + u32::from(second != OF_OTHER_KIND), add as *mut c_void, (&raw mut of).cast(), 0);
     }
 }
 
