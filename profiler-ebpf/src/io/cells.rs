@@ -52,10 +52,7 @@ static IO_SECONDS: PerCpuArray<IoSecond> = PerCpuArray::with_max_entries(2, 0);
 #[map]
 static IO_NO_CELL: Array<IoCell> = Array::with_max_entries(1, 0);
 
-/// The first file, the second, and the first again for an operation that has ended with it.
-const fn turns<T: IoTool>() -> u32 {
-    if T::ENDS_ALSO { 3 } else { 2 }
-}
+// Turns of the loop over the files of an operation: the first file, the second, and the first again for one that has ended with it.
 const FIRST: u32 = 0;
 const ALSO: u32 = 2;
 
