@@ -14,8 +14,9 @@ use std::time::{Duration, Instant};
 use support::account;
 use support::calls::number;
 use support::network::{self, info};
+use support::observer::Observer;
 use support::socket_state::{LOCAL, nothing_lost, observe, observe_with_tables, row_of, seen, with};
-use support::tables::{exact, word};
+use support::tables::{exact, rows, word};
 use support::workload::PATIENCE;
 
 /// A request to connect that finds no room is sent again after a second (RFC 6298, section 2.1). The connection is then kept for a while.
@@ -149,6 +150,36 @@ fn retransmits_are_those_that_the_kernel_counts() {
         });
         assert_eq!(receiver.join().unwrap(), BYTES);
     });
+}
+
+/// Datagrams find no room long before the first look at a program. Argument: where the kernel's count is written to.
+const DROPS_AT_ONCE: &str = "\
+import socket, sys, time
+full = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+full.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2304)
+full.bind(('127.0.0.1', 0))
+sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for _ in range(500):
+    sender.sendto(b'x' * 100, full.getsockname())
+port = ':%04X' % full.getsockname()[1]
+lines = [line.split() for line in open('/proc/self/net/udp')]
+open(sys.argv[1], 'w').write([line[12] for line in lines if line[1].endswith(port)][0])
+time.sleep(2.5)
+";
+
+#[test]
+fn drops_of_a_command_count_from_its_beginning_on() {
+    let Some(_live) = support::live() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let drops = folder.path().join("drops");
+    let python = ["python3", "-c", DROPS_AT_ONCE, drops.to_str().unwrap()];
+    let options = ["sockets", "--max-cost", "off", "--format", "json", "--"];
+    let report = Observer::spawn(&[&options[..], &python].concat()).finish(PATIENCE).report(0);
+    account::assert_nothing_lost(&report);
+    let counted: u64 = rows(&report, "queues").iter().map(|row| exact(row, "dropped")).sum();
+    let expected: u64 = std::fs::read_to_string(&drops).unwrap().parse().unwrap();
+    assert!(expected > 400, "{expected}");
+    assert_eq!(counted, expected);
 }
 
 /// Accepts a connection, and gives up in the end: the side that connects may have failed.

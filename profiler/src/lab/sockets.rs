@@ -55,7 +55,7 @@ impl Alone {
     /// # Errors
     /// If the kernel refuses.
     pub fn look(&mut self) -> Result<()> {
-        self.sockets.look(self.pids.iter().copied().zip(0..))
+        self.sockets.look(self.pids.iter().zip(0..).map(|(pid, space)| (*pid, space, false)))
     }
 
     /// Looks once more, takes the programs away, and returns everything that was seen.

@@ -52,10 +52,11 @@ impl Observation<'_> {
         self.spaces.iter().filter(|space| space.ended.is_none()).map(|space| space.process.pid())
     }
 
-    /// The processes that have not ended, with the numbers of their address spaces.
-    pub(crate) fn living_spaces(&self) -> impl Iterator<Item = (u32, u16)> {
+    /// The processes that have not ended, with the numbers of their address spaces, and whether they began while they were observed.
+    pub(crate) fn living_spaces(&self) -> impl Iterator<Item = (u32, u16, bool)> {
         let living = self.spaces.iter().filter(|space| space.ended.is_none());
-        living.map(|space| (space.process.pid(), space.number))
+        let all_began = self.command().is_some();
+        living.map(move |space| (space.process.pid(), space.number, all_began || space.begun.is_some()))
     }
 
     /// How long it has lasted.

@@ -42,7 +42,7 @@ impl Counting for Programs {
     fn begin(&mut self) -> Result<()> {
         self.calls.begin()?;
         // Those of the processes that are to be observed are none of its business.
-        self.sockets.as_mut().map_or(Ok(()), |sockets| sockets.look([(std::process::id(), 0)]))
+        self.sockets.as_mut().map_or(Ok(()), |sockets| sockets.look([(std::process::id(), 0, false)]))
     }
 }
 

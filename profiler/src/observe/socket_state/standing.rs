@@ -90,6 +90,8 @@ pub(crate) struct Tcp {
     /// The least that any of them measured.
     pub(crate) rtt_min_us: Option<u64>,
     pub(crate) retransmits: Retransmits,
+    /// Those of them on connections that were established: others ask again and again for one.
+    pub(crate) of_established: Retransmits,
     /// Looks at which a peer offered no window although something was to be sent.
     pub(crate) zero_windows: u64,
     pub(crate) resets_received: u64,
@@ -199,6 +201,7 @@ impl Tcp {
         self.srtt_us += other.srtt_us;
         self.rtt_min_us = self.rtt_min_us.into_iter().chain(other.rtt_min_us).min();
         self.retransmits = self.retransmits.and(other.retransmits);
+        self.of_established = self.of_established.and(other.of_established);
         self.zero_windows += other.zero_windows;
         self.resets_received += other.resets_received;
         self.resets_sent += other.resets_sent;
@@ -221,7 +224,11 @@ impl Tcp {
         }
         let least = state.rtt_min_us.filter(|us| *us < NOT_MEASURED);
         self.rtt_min_us = self.rtt_min_us.into_iter().chain(least).min();
-        self.retransmits = self.retransmits.and(tracked.retransmits().unwrap_or_default());
+        let retransmits = tracked.retransmits().unwrap_or_default();
+        self.retransmits = self.retransmits.and(retransmits);
+        if events.attempts == 0 || events.established_ns.is_some() {
+            self.of_established = self.of_established.and(retransmits);
+        }
         self.zero_windows += tracked.zero_windows;
         self.resets_received += events.resets_received;
         self.resets_sent += events.resets_sent;

@@ -104,7 +104,7 @@ pub(crate) struct Sockets {
     left_out: BTreeMap<Group, Standing>,
     /// Ports at which targets have waited for connections.
     served: BTreeSet<u16>,
-    /// The first look at each address space.
+    /// The first look at each address space; 0: it is observed from its beginning on.
     looked_at: BTreeMap<u16, u64>,
     histories: usize,
     /// Sockets that had a queue and have no history.
@@ -141,18 +141,19 @@ impl Sockets {
         self.probes.attach()
     }
 
-    /// Looks at the sockets of these processes, given by their numbers in the initial pid namespace and their address spaces. To be called once a second, and at
-    /// the end before [`Sockets::close`].
+    /// Looks at the sockets of these processes, given by their numbers in the initial pid namespace, their address spaces, and whether they
+    /// began while they were observed. To be called once a second, and at the end before [`Sockets::close`].
     ///
     /// # Errors
     /// If the kernel refuses.
-    pub(crate) fn look(&mut self, processes: impl IntoIterator<Item = (u32, u16)>) -> Result<()> {
+    pub(crate) fn look(&mut self, processes: impl IntoIterator<Item = (u32, u16, bool)>) -> Result<()> {
         // Before the states, so that they have counted what has a reason here.
         let drops = self.probes.drops()?;
         self.looks = self.probes.begin_look();
-        for (pid, space) in processes {
+        for (pid, space, has_begun) in processes {
             self.probes.look_at(pid)?;
-            self.looked_at.entry(space).or_insert(self.looks);
+            // Looks are counted from 1 on.
+            self.looked_at.entry(space).or_insert(if has_begun { 0 } else { self.looks });
         }
         let mut over = Vec::new();
         for (cookie, record) in self.probes.sockets()? {
@@ -172,7 +173,7 @@ impl Sockets {
     fn take(&mut self, cookie: u64, record: &SocketRecord) -> u64 {
         let looks = self.looks;
         let socket = Socket::of(cookie, record);
-        // The process was looked at before, and did not have it: the socket is new, and has counted what it has since.
+        // The process was looked at before, or had not begun, and did not have it: the socket is new, and has counted what it has since.
         let is_new = self.looked_at.get(&socket.space).is_some_and(|first| *first < looks);
         let tracked = self.live.entry(cookie).or_insert_with(|| {
             let mut tracked = Tracked::beginning(socket.clone(), looks);

@@ -17,10 +17,10 @@ use super::{
     states::ByService,
 };
 use crate::{
-    io_tools::Label,
+    io_tools::{Label, regular},
     observe::{
         files::Files,
-        io::{Alive, HeldBack},
+        io::{Alive, HeldBack, Sum},
     },
     report::{Finding, Phrase, RowRef, Severity, Unit, Value},
     text::Text,
@@ -35,7 +35,10 @@ const ANSWERS_NS_PER_TURN: f64 = 2e6;
 const MANY_ANSWERS_PER_TURN: f64 = 20.0;
 /// which take at least this long together.
 const MANY_ANSWERS_NS_PER_TURN: f64 = 0.5e6;
-/// Both in at least this many turns.
+/// Its turns are full of waiting if answers take at least this long in each, and at least this share of it.
+const WAIT_NS_PER_TURN: f64 = 5e6;
+const WAIT_SHARE: f64 = 0.2;
+/// All of it in at least this many turns.
 const LEAST_TURNS: u64 = 5;
 /// Sends are held back if at least this many answers came after the time of a delayed acknowledgement,
 const LEAST_DELAYED: u64 = 20;
@@ -82,7 +85,10 @@ impl Facts<'_> {
 /// All findings, the most important first.
 pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
     let mut findings = states::findings(facts);
-    let in_turns = facts.alive.iter().filter_map(|thread| one_after_another(facts, thread));
+    let in_turns = facts
+        .alive
+        .iter()
+        .filter_map(|thread| one_after_another(facts, thread).or_else(|| waits_in_turns(facts, thread)));
     findings.extend(in_turns);
     for (what, line) in facts.lines {
         findings.extend(held_back(facts, what, line));
@@ -136,14 +142,7 @@ fn one_after_another(facts: &Facts<'_>, thread: &Alive) -> Option<Finding> {
     if turns < LEAST_TURNS || !(take_long || are_many) {
         return None;
     }
-    let of_thread = |line: &Line| {
-        line.threads.get(&(Operation::TurnAround, thread.name.clone())).map_or(0, |sum| sum.count)
-    };
-    let (what, _) = facts
-        .lines
-        .iter()
-        .filter(|(what, line)| what.space == thread.space && of_thread(line) > 0)
-        .max_by_key(|(_, line)| of_thread(line))?;
+    let what = most_of(facts, thread, |answers| answers.count)?;
     let mut sentence = vec![
         Phrase::plain("Thread "),
         Phrase::Name(thread.name.clone()),
@@ -163,6 +162,46 @@ fn one_after_another(facts: &Facts<'_>, thread: &Alive) -> Option<Finding> {
         .because("answers", Unit::Count, Value::Exact(of(TURN_ANSWERS)))
         .because("answers_ns", Unit::Nanos, Value::Exact(of(TURN_ANSWERS_NS)))
         .because("most_answers", Unit::Count, Value::Exact(of(MOST_ANSWERS)));
+    Some(finding)
+}
+
+/// The service with the most of something, among the answers that threads of this name have waited for.
+fn most_of<'a>(facts: &Facts<'a>, thread: &Alive, of: impl Fn(&Sum) -> u64) -> Option<&'a What> {
+    let of_thread =
+        |line: &Line| line.threads.get(&(Operation::TurnAround, thread.name.clone())).map_or(0, &of);
+    let lines = facts.lines.iter().filter(|(what, line)| what.space == thread.space && of_thread(line) > 0);
+    lines.max_by_key(|(_, line)| of_thread(line)).map(|(what, _)| what)
+}
+
+/// A thread that works in regular turns waits for answers for a large part of each.
+fn waits_in_turns(facts: &Facts<'_>, thread: &Alive) -> Option<Finding> {
+    let of = |place: usize| thread.own.get(place).copied().unwrap_or_default();
+    let usual_ns = regular(&thread.turns, facts.length)?.usual_ns as f64;
+    let turns = of(TURNS);
+    let took_ns = of(TURN_ANSWERS_NS) as f64 / turns.max(1) as f64;
+    if turns < LEAST_TURNS || took_ns < WAIT_NS_PER_TURN.max(WAIT_SHARE * usual_ns) {
+        return None;
+    }
+    let what = most_of(facts, thread, |answers| answers.total_ns)?;
+    let mut sentence = vec![
+        Phrase::plain("Thread "),
+        Phrase::Name(thread.name.clone()),
+        Phrase::Plain(format!(
+            " ({}) waits for answers in its turns of about {}: for {} in each turn in which it asks, most of that for ",
+            thread.tid,
+            units::nanos(usual_ns),
+            units::nanos(took_ns),
+        )),
+        name(what),
+    ];
+    sentence.extend(called_from(facts, what, Operation::Send, Some(&thread.name)));
+    sentence.push(Phrase::plain(" Let another thread ask."));
+    let finding = Finding::new(rules::WAIT_IN_LOOP, Severity::Problem, sentence)
+        .on((facts.rows)(what, Operation::TurnAround))
+        .because("turns", Unit::Count, Value::Exact(turns))
+        .because("answers", Unit::Count, Value::Exact(of(TURN_ANSWERS)))
+        .because("answers_ns", Unit::Nanos, Value::Exact(of(TURN_ANSWERS_NS)))
+        .because("turn_ns", Unit::Nanos, Value::known(usual_ns));
     Some(finding)
 }
 

@@ -18,6 +18,8 @@ pub(super) const ENDED: &str = "sockets.ended";
 pub(super) const INCOMPLETE: &str = "sockets.incomplete";
 /// A thread waits for many answers in each turn, one after another.
 pub(super) const ROUND_TRIPS: &str = "sockets.round_trips";
+/// A thread that works in turns waits for answers for a large part of each.
+pub(super) const WAIT_IN_LOOP: &str = "sockets.wait_in_loop";
 /// Small sends wait for the delayed acknowledgement of earlier ones.
 pub(super) const HELD_BACK: &str = "sockets.held_back";
 /// A connection is made for each request.
@@ -59,7 +61,7 @@ pub(super) const TERMS: Terms = Terms {
 
 /// Every rule.
 #[cfg(test)]
-pub(super) const ALL: [&str; 20] = [
+pub(super) const ALL: [&str; 21] = [
     TRAFFIC,
     NOTHING_SEEN,
     HALTED,
@@ -68,6 +70,7 @@ pub(super) const ALL: [&str; 20] = [
     ENDED,
     INCOMPLETE,
     ROUND_TRIPS,
+    WAIT_IN_LOOP,
     HELD_BACK,
     NOT_REUSED,
     STORM,

@@ -35,8 +35,8 @@ pub(super) struct States {
     sockets: Option<Sockets>,
     missing: Option<String>,
     counts: Vec<u64>,
-    /// The processes of the last look, with their address spaces.
-    processes: Vec<(u32, u16)>,
+    /// The processes of the last look, with their address spaces, and whether they began while they were observed.
+    processes: Vec<(u32, u16, bool)>,
     /// Network namespaces: a process in each, and what the kernel had counted for it at the start.
     networks: BTreeMap<PathBuf, (u32, Counters)>,
     /// What it has counted for each of them since. `None`: no process of it is left.
@@ -88,11 +88,11 @@ impl States {
         }
     }
 
-    /// Looks at the sockets of these processes.
+    /// Looks at the sockets of these processes, see [`Sockets::look`].
     ///
     /// # Errors
     /// If the kernel refuses.
-    pub(super) fn look(&mut self, processes: impl IntoIterator<Item = (u32, u16)>) -> Result<()> {
+    pub(super) fn look(&mut self, processes: impl IntoIterator<Item = (u32, u16, bool)>) -> Result<()> {
         self.processes.clear();
         self.processes.extend(processes);
         self.look_again()
@@ -124,7 +124,7 @@ impl States {
             self.counts = sockets.ledger()?.1.to_vec();
         }
         let of = |(network, (first, before)): (&PathBuf, &(u32, Counters))| {
-            let mut pids = std::iter::once(*first).chain(self.processes.iter().map(|(pid, _)| *pid));
+            let mut pids = std::iter::once(*first).chain(self.processes.iter().map(|(pid, ..)| *pid));
             let pid = pids.find(|pid| network_of(*pid).as_ref() == Some(network))?;
             Some(Counters::of(pid).since(before))
         };

@@ -190,7 +190,7 @@ fn held_up(facts: &Facts<'_>, what: &What, sockets: &[&Tracked]) -> Option<Findi
 
 /// Many segments are sent again.
 fn sent_again(facts: &Facts<'_>, what: &What, standing: &Standing) -> Option<Finding> {
-    let of = standing.tcp.retransmits;
+    let of = standing.tcp.of_established;
     if !of.are_many() {
         return None;
     }

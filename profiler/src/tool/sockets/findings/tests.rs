@@ -74,7 +74,8 @@ fn thread(turns: u64, answers: u64, each_ns: u64) -> Alive {
 
 fn asked_by(thread: &str) -> Line {
     let key = (Operation::TurnAround, Text::from(thread));
-    Line { side: Some(Side::Calls), threads: [(key, sum(100))].into(), ..Line::default() }
+    let waited = Sum { total_ns: 1_000_000, ..sum(100) };
+    Line { side: Some(Side::Calls), threads: [(key, waited)].into(), ..Line::default() }
 }
 
 #[test]
@@ -91,6 +92,21 @@ fn many_round_trips_in_a_turn_are_found() {
         "they would take long with a service that is farther away"
     );
     assert!(of(5, 20, 24_000).is_empty() && of(5, 19, 100_000).is_empty());
+}
+
+#[test]
+fn a_loop_that_waits_for_a_large_part_of_each_turn_is_found() {
+    let of = |turns_of: crate::observe::io::TurnCounts, each_ns| {
+        let looping = Alive { turns: turns_of, ..thread(200, 5, each_ns) };
+        rules_of(asked_by("tick"), &[looping])
+    };
+    // 200 turns of 50 ms in 10 s, and 5 answers in each.
+    let turns = || crate::observe::io::TurnCounts::NONE.and(200, 50_000_000);
+    assert_eq!(of(turns(), 2_000_000), [rules::WAIT_IN_LOOP]);
+    assert!(of(turns(), 1_999_000).is_empty(), "less than a fifth of a turn");
+    assert!(of(crate::observe::io::TurnCounts::NONE, 8_000_000).is_empty(), "it does not work in turns");
+    let short = crate::observe::io::TurnCounts::NONE.and(1_000, 10_000_000);
+    assert!(of(short, 999_000).is_empty(), "less than 5 ms");
 }
 
 fn held(all: u64, delayed: u64, beside: u64) -> Line {

@@ -140,6 +140,11 @@ fn many_segments_that_are_sent_again_are_found() {
     let many = sentence(&sent(30, 1_000), rules::SENT_AGAIN);
     assert!(many.contains("3.0 % of the segments") && many.contains("30 of 1.0k"), "{many}");
     assert!(of(&sent(9, 1_000)).is_empty() && of(&sent(50, 99)).is_empty());
+    let mut asking = sent(300, 400);
+    asking.socket.events.attempts = 1;
+    assert!(of(&asking).is_empty(), "nobody answers: it is no loss of what was sent");
+    asking.socket.events.established_ns = Some(1);
+    assert!(sentence(&asking, rules::SENT_AGAIN).contains("75.0 % of the segments"));
 }
 
 #[test]
