@@ -3,13 +3,12 @@
 
 mod support;
 
-use std::process::Command;
 use std::thread;
 
 use serde_json::Value;
 use support::account;
 use support::observer::Observer;
-use support::workload::{PATIENCE, Workload};
+use support::workload::PATIENCE;
 use support::zone::Zone;
 
 /// A fault: the flag that plants it, for how many seconds the server is observed, the rule that finds it, what the sentence names, and the
@@ -94,44 +93,4 @@ fn a_healthy_server_has_no_problem() {
             findings(&report).iter().filter(|finding| finding["severity"] == "problem").collect();
         assert!(problems.is_empty(), "{problems:#?}");
     }
-}
-
-/// A server that answers in two sends, without `TCP_NODELAY`. Argument: whether the kernel of the peer acknowledges at once.
-const ANSWERS_IN_TWO_SENDS: &str = "\
-import socket, sys, threading, time
-at_once = int(sys.argv[1])
-listener = socket.create_server(('127.0.0.1', 0))
-def peer():
-    with socket.create_connection(listener.getsockname()) as asks:
-        while True:
-            asks.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, at_once)
-            asks.send(b'?')
-            got = 0
-            while got < 20:
-                got += len(asks.recv(20 - got))
-                asks.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, at_once)
-            # Its next turn.
-            time.sleep(0.042 if at_once else 0)
-threading.Thread(target=peer, daemon=True).start()
-server = listener.accept()[0]
-print('READY', flush=True)
-while server.recv(1):
-    server.send(b'header of ')
-    server.send(b'the answer')
-";
-
-/// The next request comes when an acknowledgement that is delayed would come, because the peer takes its time.
-#[test]
-fn a_peer_that_takes_its_time_does_not_hold_sends_back() {
-    let Some(_live) = support::live() else { return };
-    let held_back = |at_once: &str| {
-        let mut python = Command::new("python3");
-        python.args(["-c", ANSWERS_IN_TWO_SENDS, at_once]);
-        let server = Workload::spawn_command(python);
-        let report = Observer::attach("sockets", server.pid(), &["--for", "4s"]).finish(PATIENCE).report(0);
-        account::assert_nothing_lost(&report);
-        findings(&report).iter().any(|finding| finding["rule"] == "sockets.held_back")
-    };
-    assert!(!held_back("1"));
-    assert!(held_back("0"));
 }

@@ -4,7 +4,10 @@ mod stalls;
 pub(super) mod thresholds;
 mod trouble;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use self::thresholds::{LEAST_OPENS, LEAST_SMALL, OPENS_PER_S, SMALL_BYTES, SMALL_PER_S, WRITES_PER_SYNC};
 use super::{
@@ -35,6 +38,10 @@ pub(super) struct Facts<'a> {
     pub(super) span_ns: (u64, u64),
     /// Threads that have been in an operation since before it began.
     pub(super) before: &'a [Stuck],
+    /// Whether a thread that is in an operation waits for something else than a file.
+    pub(super) waits_elsewhere: &'a dyn Fn(u32) -> bool,
+    /// Operations that do so for most of the time for which they wait.
+    pub(super) elsewhere: &'a BTreeSet<What>,
     /// Whether there were more slow operations than are known one by one.
     pub(super) misses_slow: bool,
 }

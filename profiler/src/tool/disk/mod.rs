@@ -3,6 +3,7 @@
 mod args;
 mod before;
 mod devices;
+mod elsewhere;
 mod findings;
 mod lines;
 mod operations;

@@ -14,6 +14,7 @@ use super::{
     args::Options,
     before,
     devices::{self, Devices},
+    elsewhere,
     findings::{self, Facts},
     operations::{self, Operation},
     rules,
@@ -270,14 +271,17 @@ impl Tool for Disk {
         let tables = Tables::new(on, given, &mut part);
         part.sections = tables.sections();
         note_unknown(&mut part.sections, unknown(&probes.left_out));
+        let label = |file| Label::of(on.files.of_operation(file));
         let facts = Facts {
             lines: &tables.lines,
             row: &|what| tables.row(what),
             caller: &|stack| tables.caller(stack).cloned(),
-            label: &|file| Label::of(on.files.of_operation(file)),
+            label: &label,
             alive: &counted.alive,
             span_ns: (on.began_ns(), now_ns),
             before: &before::find(on, &counted.alive),
+            waits_elsewhere: &elsewhere::waits,
+            elsewhere: &elsewhere::most_of_the_time(&waits, label),
             misses_slow: self.base.samples.forgotten > 0
                 || self.base.samples.without_moment > 0
                 || of(Counter::SparedSlow) > 0

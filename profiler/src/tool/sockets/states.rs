@@ -124,7 +124,9 @@ impl States {
             self.counts = sockets.ledger()?.1.to_vec();
         }
         let of = |(network, (first, before)): (&PathBuf, &(u32, Counters))| {
-            let mut pids = std::iter::once(*first).chain(self.processes.iter().map(|(pid, ..)| *pid));
+            let pids = std::iter::once(*first).chain(self.processes.iter().map(|(pid, ..)| *pid));
+            // Of targets that have ended, most had the network of everybody.
+            let mut pids = pids.chain([std::process::id()]);
             let pid = pids.find(|pid| network_of(*pid).as_ref() == Some(network))?;
             Some(Counters::of(pid).since(before))
         };

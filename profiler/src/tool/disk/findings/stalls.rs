@@ -72,6 +72,7 @@ fn candidates<'a>(facts: &Facts<'a>) -> Vec<(Stall<'a>, Vec<u64>)> {
         if !(what.operation.is_sync()
             || is_read
             || matches!(what.operation, Operation::Write | Operation::Fault))
+            || facts.elsewhere.contains(what)
         {
             continue;
         }

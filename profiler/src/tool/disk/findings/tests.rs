@@ -8,6 +8,8 @@ use crate::observe::io::{Moment, TurnCounts};
 
 const S: u64 = 1_000_000_000;
 const MS: u64 = 1_000_000;
+/// Nothing waits for anything but its file.
+static NONE: BTreeSet<What> = BTreeSet::new();
 
 fn what(file: &str, operation: Operation) -> What {
     What { space: 0, file: Label::Known(Text::from(file)), operation }
@@ -54,6 +56,8 @@ fn found(lines: &Lines, alive: &[Alive]) -> Vec<Finding> {
         alive,
         span_ns: (S, 61 * S),
         before: &[],
+        waits_elsewhere: &|_| false,
+        elsewhere: &NONE,
         misses_slow: false,
     })
 }
@@ -76,6 +80,7 @@ fn a_sync_on_a_thread_that_works_in_turns_is_a_stall() {
     let at = [2, 3, 11, 19, 20, 21, 48];
     let irregular = of(Operation::Fsync, slow(at.into_iter().map(|second| second * S), 90 * MS));
     assert_eq!(rules_of(&irregular, &[in_turns(60)]), [rules::WAIT_IN_LOOP, rules::TIME]);
+    let of_pipes = BTreeSet::from([what("/srv/world.db", Operation::Fsync)]);
     let facts = Facts {
         lines: &irregular,
         row: &|_| Vec::new(),
@@ -84,8 +89,13 @@ fn a_sync_on_a_thread_that_works_in_turns_is_a_stall() {
         alive: &[in_turns(60)],
         span_ns: (S, 61 * S),
         before: &[],
+        waits_elsewhere: &|_| false,
+        elsewhere: &NONE,
         misses_slow: true,
     };
+    let elsewhere = Facts { elsewhere: &of_pipes, ..facts };
+    assert_eq!(findings(&elsewhere)[0].rule, rules::TIME, "it waits for something else");
+    let facts = Facts { elsewhere: &NONE, ..elsewhere };
     let finding = &findings(&facts)[0];
     assert!(finding.text.starts_with("STALL: at least 7 times thread tick"), "{}", finding.text);
     assert_eq!(finding.evidence[0].value, Value::Estimate { value: 7.0, low: 7.0, high: None });
@@ -210,9 +220,14 @@ fn errors_and_operations_without_an_end_are_said() {
         alive: std::slice::from_ref(&stuck),
         span_ns: (S, 61 * S),
         before: &[],
+        waits_elsewhere: &|_| false,
+        elsewhere: &NONE,
         misses_slow: false,
     };
     assert!(trouble::stuck(&facts(&of_kernel)).is_empty(), "it waits for the kernel to say something");
+    let of_file = |_| Label::Known(Text::from("/srv/world.db"));
+    let elsewhere = Facts { waits_elsewhere: &|tid| tid == stuck.tid, ..facts(&of_file) };
+    assert!(trouble::stuck(&elsewhere).is_empty(), "it waits for its pipe");
     let found = found(&lines, std::slice::from_ref(&stuck));
     let texts: Vec<&str> = found.iter().map(|finding| finding.text.as_str()).collect();
     assert_eq!(

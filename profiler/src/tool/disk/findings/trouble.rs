@@ -40,6 +40,9 @@ pub(super) fn stuck(facts: &Facts<'_>) -> Vec<Finding> {
         let (operation, file, since_ns) = thread.now?;
         let took = Duration::from_nanos(facts.span_ns.1.saturating_sub(since_ns));
         let operation = Operation::of_number(operation).filter(|_| took >= STUCK_FOR)?;
+        if (facts.waits_elsewhere)(thread.tid) {
+            return None;
+        }
         let file = (facts.label)(file);
         if is_in(&file, &OF_KERNEL) {
             // Whoever reads the kernel's log waits for the kernel to say something.

@@ -173,14 +173,13 @@ fn late_answers(
     ];
     match thread {
         Some(((_, thread), sum)) => sentence.extend([
-            Phrase::plain(". Thread "),
-            Phrase::Name(thread.clone()),
-            Phrase::Plain(match kind {
-                Operation::Answer => {
-                    format!(" took {} for its answers in all.", units::nanos(sum.total_ns as f64))
-                }
-                _ => format!(" waited {} for answers in all.", units::nanos(sum.total_ns as f64)),
+            // Those of several connections may be under way at the same time.
+            Phrase::plain(match kind {
+                Operation::Answer => ". Added up, those of thread ",
+                _ => ". Added up, those for thread ",
             }),
+            Phrase::Name(thread.clone()),
+            Phrase::Plain(format!(" took {}.", units::nanos(sum.total_ns as f64))),
         ]),
         None => sentence.push(Phrase::plain(".")),
     }
